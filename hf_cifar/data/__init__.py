@@ -1,0 +1,1 @@
+"""Owns the images: sources, canonical order, table, split, transforms and batches."""

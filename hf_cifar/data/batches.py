@@ -1,0 +1,83 @@
+"""Owns how the stock Trainer gets whole batches, and how the epoch reaches the transform: inside every index."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import datasets
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from .keyed import SHUFFLE, draw_permutation
+from .transforms import ImageTransform
+
+
+class KeyedDataset(Dataset):
+    """A map-style dataset indexed by keys `epoch * len(self) + row`, which returns whole batches.
+
+    Workers, persistent workers and DDP processes all see the epoch, because it travels with the index.
+    A plain row number is the key of epoch 0.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitems__(self, keys: list[int]) -> dict[str, torch.Tensor]:
+        # A batch is of one epoch: the sampler yields an epoch's keys, and accelerate pads from the same epoch.
+        return self.fetch([key % self.size for key in keys], epoch=keys[0] // self.size)
+
+    def __getitem__(self, key: int) -> dict[str, torch.Tensor]:
+        return {name: values[0] for name, values in self.__getitems__([key]).items()}
+
+    def fetch(self, rows: list[int], epoch: int) -> dict[str, torch.Tensor]:
+        """The batch of these rows in that epoch."""
+        raise NotImplementedError
+
+
+class ImageBatches(KeyedDataset):
+    """Rows of the image table through an `ImageTransform`."""
+
+    def __init__(self, table: datasets.Dataset, transform: ImageTransform) -> None:
+        super().__init__(len(table))
+        self.transform = transform
+        self.table = table.with_transform(transform)
+
+    def fetch(self, rows: list[int], epoch: int) -> dict[str, torch.Tensor]:
+        """`pixel_values` float32 (B, C, S, S) and `labels` int64 (B,)."""
+        self.transform.epoch = epoch
+        return self.table[rows]
+
+
+class TensorBatches(KeyedDataset):
+    """Rows of tensors that share their first dimension, such as cached features; the same in every epoch."""
+
+    def __init__(self, **tensors: torch.Tensor) -> None:
+        super().__init__(len(next(iter(tensors.values()))))
+        self.tensors = tensors
+
+    def fetch(self, rows: list[int], epoch: int) -> dict[str, Any]:
+        """The named tensors' rows: (B, ...)."""
+        return {name: values[rows] for name, values in self.tensors.items()}
+
+
+class KeyedSampler(Sampler[int]):
+    """Yields an epoch's keys in an order that depends on (seed, epoch) alone, and draws nothing from global state.
+
+    Trainer and accelerate call `set_epoch` at the start of every epoch, also after a resume and under DDP.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.seed, self.epoch = size, seed, 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration belongs to."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        order = draw_permutation(self.size, self.seed, self.epoch, SHUFFLE)
+        return iter((order + self.epoch * self.size).tolist())

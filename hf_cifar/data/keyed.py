@@ -1,0 +1,59 @@
+"""Owns keyed randomness: every draw is a pure function of (seed, epoch, index, purpose), so that it is the same
+for any number of workers and processes and after a resume.
+"""
+
+import torch
+
+# What a draw is for: two purposes never share a random stream.
+FLIP, SHIFT_X, SHIFT_Y, SPLIT, SHUFFLE = range(1, 6)
+
+_MASK = (1 << 64) - 1
+_GOLDEN, _MULTIPLIER_1, _MULTIPLIER_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+def _signed(value: int) -> int:
+    """The int64 with the same bits as a uint64 (torch has no uint64 arithmetic)."""
+    value &= _MASK
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _shift_right(values: torch.Tensor, bits: int) -> torch.Tensor:
+    return (values >> bits) & ((1 << (64 - bits)) - 1)  # logical, not arithmetic
+
+
+def _mix(values: torch.Tensor) -> torch.Tensor:
+    """SplitMix64's finaliser (Steele, Lea & Flood 2014), on int64 with wrap-around."""
+    values = (values ^ _shift_right(values, 30)) * _signed(_MULTIPLIER_1)
+    values = (values ^ _shift_right(values, 27)) * _signed(_MULTIPLIER_2)
+    return values ^ _shift_right(values, 31)
+
+
+def draw_bits(indices: torch.Tensor, *key: int) -> torch.Tensor:
+    """63 random bits per index.
+
+    Args:
+        indices: int64 (N,), on any device.
+        key: integers such as seed, epoch and purpose; their order matters.
+
+    Returns:
+        Non-negative int64 (N,).
+    """
+    values = indices.to(torch.int64)
+    for part in key:
+        values = _mix(values + _signed((part + 1) * _GOLDEN))
+    return _shift_right(_mix(values), 1)
+
+
+def draw_uniform(indices: torch.Tensor, *key: int) -> torch.Tensor:
+    """One float32 in [0, 1) per index, with 24 random bits. Shapes as `draw_bits`."""
+    return _shift_right(draw_bits(indices, *key), 39).to(torch.float32) * 2.0**-24
+
+
+def draw_integers(indices: torch.Tensor, low: int, high: int, *key: int) -> torch.Tensor:
+    """One int64 in [low, high], both included, per index. Shapes as `draw_bits`."""
+    return low + (draw_uniform(indices, *key) * (high - low + 1)).to(torch.int64)
+
+
+def draw_permutation(size: int, *key: int) -> torch.Tensor:
+    """A random permutation of `range(size)`: int64 (size,)."""
+    return torch.argsort(draw_bits(torch.arange(size), *key), stable=True)

@@ -1,0 +1,1 @@
+"""Owns measuring: predictions, metrics, comparison, cost, and results.json."""

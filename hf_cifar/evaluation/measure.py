@@ -1,0 +1,154 @@
+"""Owns measuring a finished model: predictions, metrics, cost and provenance into a complete run folder."""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import datasets
+import torch
+from transformers import PreTrainedModel, TrainingArguments
+
+from ..data.split import hash_indices
+from ..data.table import ImageData, read_column, read_images
+from ..models.image_processors import read_preprocessing
+from ..models.loading import hash_weights, load_model
+from ..training.fit import Outcome
+from .cost import count_flops, count_parameters, describe_environment, measure_peak_memory
+from .metrics import compute_all_metrics
+from .predictions import make_predictions, match_classes, predict_probabilities, write_predictions
+from .results import SCHEMA_VERSION, write_results
+
+
+def measure_tables(
+    model: PreTrainedModel,
+    processor,
+    tables: dict[str, datasets.Dataset],
+    folder: Path | None,
+    device: torch.device,
+    precision: str,
+) -> tuple[dict[str, dict], float]:
+    """Predict and score each table.
+
+    Args:
+        model, processor: as loaded from where the model was saved.
+        tables: by split name.
+        folder: `predictions/<split>.parquet` are written below it; None writes nothing.
+        device, precision: how to run.
+
+    Returns:
+        Metrics by split, and images per second on the last.
+    """
+    metrics, rate = {}, 0.0
+    for split, table in tables.items():
+        class_names = table.features["label"].names
+        columns = match_classes(model.config.id2label, class_names)
+        images = read_images(table)
+        started = time.perf_counter()
+        probabilities = predict_probabilities(
+            model, processor, images, device, precision, description=f"Evaluating {split}"
+        )
+        rate = len(images) / (time.perf_counter() - started)
+        probabilities = probabilities[:, columns]
+        probabilities /= probabilities.sum(1, keepdims=True)
+        metrics[split] = compute_all_metrics(probabilities, read_column(table, "label"), class_names)
+        if folder is not None:
+            write_predictions(folder / "predictions" / f"{split}.parquet", make_predictions(table, probabilities))
+    return metrics, rate
+
+
+def describe_model(model: PreTrainedModel, processor, name: str, base_model: dict | None = None) -> dict[str, object]:
+    """The `model` section of results.json."""
+    image_size = read_preprocessing(processor).image_size
+    return {
+        "name": name,
+        "type": model.config.model_type,
+        "architecture": getattr(model.config, "architecture", type(model).__name__),
+        "parameters": count_parameters(model),
+        "flops_per_image": count_flops(model, image_size),
+        "image_size": image_size,
+        "weights_sha256": hash_weights(model),
+        "base_model": base_model,
+    }
+
+
+def describe_data(
+    data: ImageData, train: datasets.Dataset | None = None, validation: datasets.Dataset | None = None
+) -> dict[str, object]:
+    """The `data` section of results.json."""
+    sizes = {"train": len(train or ()), "validation": len(validation or ()), "test": len(data.test)}
+    return {
+        "name": data.name,
+        "source": data.source,
+        "class_names": data.class_names,
+        "sizes": sizes,
+        "hashes": data.hashes,
+        "validation_sha256": hash_indices(read_column(validation, "index")) if validation else None,
+    }
+
+
+def describe_recipe(command: str, args: TrainingArguments, *options: object) -> dict[str, object]:
+    """The `recipe` section of results.json: all our options, and the `TrainingArguments` that were changed."""
+    has_validation = args.eval_strategy != "no"
+    defaults = {field.name: field.default for field in dataclasses.fields(args)}
+    paths = {"output_dir", "logging_dir", "run_name", "resume_from_checkpoint", "deepspeed", "fsdp_config"}
+    training = {key: value for key, value in args.to_dict().items() if value != defaults.get(key) and key not in paths}
+    resolved = {key: value for each in options for key, value in dataclasses.asdict(each).items()}
+    resolved.pop("cache_dir")
+    return {
+        "command": command,
+        "selection": f"best epoch by validation {args.metric_for_best_model}" if has_validation else "last epoch",
+        "seed": args.seed,
+        "tta": "none",
+        "options": resolved | training,
+    }
+
+
+def complete_run(
+    folder: Path,
+    data: ImageData,
+    train: datasets.Dataset,
+    validation: datasets.Dataset | None,
+    args: TrainingArguments,
+    options: tuple[object, ...],
+    command: str,
+    precision: str,
+    outcome: Outcome,
+    base_model: dict | None,
+) -> dict[str, object]:
+    """Measure the model saved in `folder`, loaded as a stranger would, and write predictions and results.json.
+
+    Args:
+        folder: the run folder with the model in it.
+        data, train, validation: what it was trained on; its test split is evaluated here, once.
+        args, options: the run's `TrainingArguments` and our own options.
+        command: that made the run.
+        precision: "bf16", "fp16" or "fp32", for evaluation too.
+        outcome: of training.
+        base_model: where fine-tuning started.
+
+    Returns:
+        What was written to results.json.
+    """
+    model, processor = load_model(str(folder))
+    tables = ({"validation": validation} if validation else {}) | {"test": data.test}
+    metrics, rate = measure_tables(model, processor, tables, folder, args.device, precision)
+    cost = {
+        "train_seconds": outcome.train_seconds,
+        "feature_seconds": outcome.feature_seconds,
+        "epochs": outcome.epochs,
+        "train_images_per_second": outcome.train_images_per_second,
+        "test_images_per_second": rate,
+        "peak_memory_bytes": measure_peak_memory(),
+    }
+    results = {
+        "schema_version": SCHEMA_VERSION,
+        "model": describe_model(model, processor, args.run_name or folder.name, base_model),
+        "data": describe_data(data, train, validation),
+        "recipe": describe_recipe(command, args, *options),
+        "history": outcome.history,
+        "metrics": metrics,
+        "cost": cost,
+        "environment": describe_environment(precision, args.world_size),
+    }
+    write_results(folder, results)
+    return results

@@ -1,0 +1,28 @@
+"""Owns the question whether the Hugging Face Hub can be reached, asked once per process."""
+
+import functools
+import logging
+import urllib.error
+import urllib.request
+
+from huggingface_hub import constants
+
+logger = logging.getLogger(__name__)
+
+
+@functools.cache
+def is_hub_reachable(timeout: float = 5.0) -> bool:
+    """Whether the Hub answers, by one short request; without this, every lookup would wait about 25 s to fail.
+
+    Any HTTP answer counts as reachable. `HF_HUB_OFFLINE=1` means no without asking.
+    """
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=timeout).close()
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError) as error:
+        logger.info("The Hub at %s cannot be reached: %s", constants.ENDPOINT, error)
+        return False
+    return True

@@ -1,0 +1,95 @@
+"""Configuration of CifarCnn. This file travels with the model to the Hub: it imports nothing but transformers."""
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class CifarCnnConfig(PreTrainedConfig):
+    r"""
+    One configurable network of convolutions, pooling and fully connected layers for small images.
+
+    Args:
+        num_channels (`int`): Channels of the input image.
+        image_size (`int`): Height and width of the input in pixels.
+        stem (`str`): `"none"`, or `"whitening"`: a frozen convolution whose filters are the principal components of
+            image patches (Page 2019; `CifarCnnModel.init_whitening` fills it from data) with a trained bias.
+        stem_kernel_size (`int`): Kernel size of the whitening stem; it has `2 * num_channels * stem_kernel_size**2`
+            filters, each component and its negative.
+        hidden_sizes (`list[int]`): Channels of each stage; each stage halves height and width.
+        depths (`list[int]`): 3 x 3 convolutions in each stage.
+        pooling (`str`): Where a stage pools: `"after_first_convolution"` (fewer FLOPs) or `"after_last_convolution"`
+            (the textbook order).
+        normalization (`str`): `"batch"` or `"none"`.
+        batch_norm_momentum (`float`): Weight of the new batch in the running statistics, as in PyTorch.
+        batch_norm_eps (`float`): Added to the variance.
+        batch_norm_scale (`bool`): Whether batch normalisation trains its scale; its shift is always trained.
+        convolution_bias (`bool`): Whether convolutions have a bias.
+        identity_init (`bool`): Start each convolution as the identity on its first channels (dirac).
+        hidden_act (`str`): `"gelu"` or `"relu"`.
+        final_pooling (`str`): `"max"` or `"average"` over what is left of the image, or `"none"` (flatten).
+        classifier_hidden_sizes (`list[int]`): Widths of the fully connected layers before the classifier.
+        classifier_bias (`bool`): Whether the classifier has a bias.
+        initializer_range (`float`, *optional*): Standard deviation of the classifier's initial weights; without it,
+            PyTorch's own initialisation.
+        hidden_dropout (`float`): Dropout after each stage.
+        classifier_dropout (`float`): Dropout before each fully connected layer.
+    """
+
+    model_type = "cifar_cnn"
+
+    num_channels: int = 3
+    image_size: int = 32
+    stem: Literal["none", "whitening"] = "none"
+    stem_kernel_size: int = 2
+    hidden_sizes: list[int] | tuple[int, ...] = (32, 64, 128)
+    depths: list[int] | tuple[int, ...] = (2, 2, 2)
+    pooling: Literal["after_first_convolution", "after_last_convolution"] = "after_last_convolution"
+    normalization: Literal["batch", "none"] = "none"
+    batch_norm_momentum: float = 0.1
+    batch_norm_eps: float = 1e-5
+    batch_norm_scale: bool = True
+    convolution_bias: bool = True
+    identity_init: bool = False
+    hidden_act: Literal["gelu", "relu"] = "relu"
+    final_pooling: Literal["max", "average", "none"] = "none"
+    classifier_hidden_sizes: list[int] | tuple[int, ...] = (128,)
+    classifier_bias: bool = True
+    initializer_range: float | None = None
+    hidden_dropout: float = 0.0
+    classifier_dropout: float = 0.0
+
+    def __post_init__(self, **kwargs):
+        self.hidden_sizes, self.depths = list(self.hidden_sizes), list(self.depths)
+        self.classifier_hidden_sizes = list(self.classifier_hidden_sizes)
+        super().__post_init__(**kwargs)
+
+    def validate_stages(self):
+        """Check that the stages fit each other and the image."""
+        if len(self.hidden_sizes) != len(self.depths) or not self.depths or min(self.depths) < 1:
+            raise ValueError(
+                f"hidden_sizes={self.hidden_sizes} and depths={self.depths} must be of one length, depths at least 1"
+            )
+        if min([*self.hidden_sizes, *self.classifier_hidden_sizes]) < 1:
+            raise ValueError("hidden_sizes and classifier_hidden_sizes must be positive")
+        if self.final_size < 1:
+            raise ValueError(f"image_size={self.image_size} is too small for {len(self.depths)} stages of halving")
+
+    def validate_dropout(self):
+        """Check that dropout probabilities are probabilities."""
+        for name in ("hidden_dropout", "classifier_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be in [0, 1)")
+
+    @property
+    def stem_channels(self) -> int:
+        """Channels that enter the first stage."""
+        return self.num_channels if self.stem == "none" else 2 * self.num_channels * self.stem_kernel_size**2
+
+    @property
+    def final_size(self) -> int:
+        """Height and width that leave the last stage."""
+        size = self.image_size if self.stem == "none" else self.image_size - self.stem_kernel_size + 1
+        return size // 2 ** len(self.depths)

@@ -1,0 +1,69 @@
+"""Owns the translation between a model's saved image processor and the project's `Preprocessing`."""
+
+from torchvision.transforms.v2 import InterpolationMode
+from transformers import PreTrainedModel, ViTImageProcessor
+from transformers.image_utils import PILImageResampling
+
+from ..data.transforms import Preprocessing
+
+# Pillow's numbers, which processors save, and torchvision's names.
+_INTERPOLATIONS = {
+    PILImageResampling.NEAREST: InterpolationMode.NEAREST_EXACT.value,
+    PILImageResampling.BILINEAR: InterpolationMode.BILINEAR.value,
+    PILImageResampling.BICUBIC: InterpolationMode.BICUBIC.value,
+    PILImageResampling.LANCZOS: InterpolationMode.LANCZOS.value,
+}
+
+
+def read_preprocessing(processor, image_size: int | None = None) -> Preprocessing:
+    """What an image processor does, as a direct resize and a normalisation.
+
+    Args:
+        processor: any transformers image processor, TimmWrapper's included.
+        image_size: overrides the processor's size, in pixels.
+    """
+    if hasattr(processor, "data_config"):  # TimmWrapperImageProcessor
+        config = processor.data_config
+        return Preprocessing(
+            image_size or config["input_size"][-1],
+            tuple(config["mean"]),
+            tuple(config["std"]),
+            config["interpolation"],
+        )
+    size = processor.size
+    native = size.get("height") or size.get("shortest_edge")
+    normalizes = processor.do_normalize
+    return Preprocessing(
+        image_size or native,
+        tuple(processor.image_mean) if normalizes else (0.0, 0.0, 0.0),
+        tuple(processor.image_std) if normalizes else (1.0, 1.0, 1.0),
+        _INTERPOLATIONS[PILImageResampling(processor.resample)],
+    )
+
+
+def build_image_processor(preprocessing: Preprocessing) -> ViTImageProcessor:
+    """The transformers image processor that does what `preprocessing` does; any pipeline can load it."""
+    resample = next(pil for pil, name in _INTERPOLATIONS.items() if name == preprocessing.interpolation)
+    return ViTImageProcessor(
+        do_resize=True,
+        size={"height": preprocessing.image_size, "width": preprocessing.image_size},
+        resample=resample,
+        do_rescale=True,
+        do_normalize=True,
+        image_mean=list(preprocessing.mean),
+        image_std=list(preprocessing.std),
+    )
+
+
+def record_in_timm_config(model: PreTrainedModel, preprocessing: Preprocessing, class_names: list[str]) -> None:
+    """Write preprocessing and labels into a timm model's config, which keeps both in places of its own."""
+    if model.config.model_type == "timm_wrapper":
+        model.config.label_names = class_names  # saved instead of id2label; a base model's would be kept otherwise
+        model.config.pretrained_cfg = {
+            **getattr(model.config, "pretrained_cfg", {}),
+            "input_size": [3, preprocessing.image_size, preprocessing.image_size],
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+            "interpolation": preprocessing.interpolation,
+            "crop_pct": 1.0,
+        }

@@ -1,0 +1,123 @@
+"""Owns command lines: YAML sets defaults, the command line wins, and bad input is one line and exit code 2."""
+
+import argparse
+import difflib
+import errno
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+from .errors import UserError
+
+
+class RecipeParser(HfArgumentParser):
+    """HfArgumentParser that also reads `--config FILE.yaml` and raises `UserError` where argparse would exit.
+
+    A YAML entry becomes `--key=value` before the command line's own words, so that both go through the same checks
+    and the later one, the command line, wins.
+    """
+
+    def __init__(self, *dataclass_types, **kwargs) -> None:
+        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(dataclass_types, allow_abbrev=False, **kwargs)
+        self.add_argument("--config", help="YAML file with options; the command line wins over it.")
+
+    def error(self, message: str) -> None:
+        """Called by argparse for bad values and missing arguments."""
+        raise UserError(f"{message}. {self.prog} --help lists every option")
+
+    def parse(self, argv: list[str] | None = None) -> tuple[Any, ...]:
+        """The dataclasses, and at the end a namespace with what was added by `add_argument` (`config` at least).
+
+        Raises:
+            UserError: An unknown key, a bad value, or a config that cannot be read.
+        """
+        argv = list(sys.argv[1:] if argv is None else argv)
+        finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        finder.add_argument("--config")
+        config = finder.parse_known_args(argv)[0].config
+        words = self.read_config(Path(config)) if config else []
+        try:
+            *values, unknown = self.parse_args_into_dataclasses(
+                words + argv, return_remaining_strings=True, look_for_args_file=False
+            )
+        except (argparse.ArgumentTypeError, ImportError) as error:
+            raise UserError(f"{error}. {self.prog} --help lists every option") from error
+        except ValueError as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{' '.join(str(error).split())}. {self.prog} --help lists every option") from error
+        if unknown:
+            self.refuse_option(unknown[0].split("=")[0].removeprefix("--"), "the command line")
+        return tuple(values)
+
+    def read_config(self, path: Path) -> list[str]:
+        """A YAML file's entries as words of a command line."""
+        if not path.is_file():
+            raise UserError(f"config {str(path)!r} does not exist; allowed: a YAML file, as in recipes/cnn/fast.yaml")
+        try:
+            options = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"config {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(options, dict):
+            raise UserError(f"config {str(path)!r} is not a mapping of options to values")
+        words = []
+        for key, value in options.items():
+            if key not in self.option_names or key == "config":
+                self.refuse_option(str(key), str(path))
+            if value is not None:  # a key without a value keeps the default
+                words += self.make_words(key, value)
+        return words
+
+    @staticmethod
+    def make_words(key: str, value: Any) -> list[str]:
+        """One YAML entry as words of a command line."""
+        if isinstance(value, list):
+            return [f"--{key}", *map(str, value)]
+        return [f"--{key}={json.dumps(value) if isinstance(value, dict | bool) else value}"]
+
+    @property
+    def option_names(self) -> set[str]:
+        """Every option's canonical name."""
+        return {action.dest for action in self._actions if action.option_strings}
+
+    def refuse_option(self, name: str, where: str) -> None:
+        """Say that an option does not exist, and which one may be meant."""
+        near = difflib.get_close_matches(name, self.option_names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "see the names there."
+        raise UserError(f"unknown option {name!r} in {where}; {hint} {self.prog} --help lists every option")
+
+
+def run_recipe(main: Callable[[], None]) -> Callable[[], None]:
+    """Decorate a recipe's `main`: what the user can mend becomes one line on stderr and exit code 2."""
+
+    @functools.wraps(main)
+    def wrapper() -> None:
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+        try:
+            main()
+        except UserError as error:
+            sys.exit(complain(" ".join(str(error).split()), 2))
+        except KeyboardInterrupt:
+            sys.exit(complain("interrupted; --resume_from_checkpoint true goes on from the last checkpoint", 130))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            sys.exit(complain(f"cannot write{where}: {os.strerror(error.errno)}; choose another folder", 2))
+
+    return wrapper
+
+
+def complain(message: str, code: int) -> int:
+    """Print one line on stderr and return the exit code."""
+    print(f"error: {message}", file=sys.stderr)
+    return code

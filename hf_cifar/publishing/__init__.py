@@ -1,0 +1,1 @@
+"""Owns what strangers see of a model: its card."""

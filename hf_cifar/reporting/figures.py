@@ -1,0 +1,174 @@
+"""Owns the figures: each function takes numbers or images and returns a matplotlib Figure."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..files import write_then_rename
+
+# Okabe & Ito 2008: told apart by colour-blind readers too.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+RIGHT, WRONG = "#00694D", "#B03A00"
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    with write_then_rename(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130, bbox_inches="tight")
+
+
+def draw_learning_curves(histories: dict[str, list[dict[str, float]]]) -> Figure:
+    """Loss and validation accuracy per epoch, one colour per run."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    for color, (name, history) in zip(COLORS * len(histories), histories.items(), strict=False):
+        for axes, key, style, label in (
+            (loss_axes, "loss", "-", f"{name}, training"),
+            (loss_axes, "validation_loss", "--", f"{name}, validation"),
+            (accuracy_axes, "validation_accuracy", "-", name),
+        ):
+            points = [(row["epoch"], row[key]) for row in history if key in row]
+            if points:
+                epochs, values = zip(*points, strict=True)
+                axes.plot(
+                    epochs, np.array(values) * (100 if "accuracy" in key else 1), style, color=color, label=label
+                )
+    loss_axes.set(xlabel="epoch", ylabel="cross-entropy", title="Loss")
+    accuracy_axes.set(xlabel="epoch", ylabel="accuracy (%)", title="Validation accuracy")
+    for axes in (loss_axes, accuracy_axes):
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(frameon=False)
+        else:
+            axes.text(0.5, 0.5, "no validation set", transform=axes.transAxes, ha="center")
+    return figure
+
+
+def draw_confusion_matrices(matrices: dict[str, list[list[int]]], class_names: Sequence[str]) -> Figure:
+    """Per run, counts by true and predicted class; colour is the share of the true class."""
+    figure = Figure(figsize=(6.4 * len(matrices), 6.2), layout="constrained")
+    for axes, (name, rows) in zip(figure.subplots(1, len(matrices), squeeze=False)[0], matrices.items(), strict=True):
+        matrix = np.array(rows)
+        shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                color = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, f"{count}", ha="center", va="center", color=color, fontsize=8)
+        ticks = range(len(class_names))
+        axes.set_xticks(ticks, class_names, rotation=45, ha="right")
+        axes.set_yticks(ticks, class_names)
+        axes.set(xlabel="predicted", ylabel="true", title=name)
+    return figure
+
+
+def draw_sample_predictions(
+    images: np.ndarray, truths: Sequence[str], predictions: dict[str, list[tuple[str, float]]], groups: Sequence[str]
+) -> Figure:
+    """Images with each run's prediction beneath.
+
+    Args:
+        images: uint8 (N, H, W, 3).
+        truths: the true class of each.
+        predictions: by run, the predicted class and its probability for each image.
+        groups: a heading for each image, such as "only the CNN is right".
+    """
+    columns = 6
+    rows = -(-len(images) // columns)
+    height = 1.9 + 0.24 * len(predictions)
+    figure = Figure(figsize=(columns * 2.1, rows * height), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for position, axes in enumerate(grid.flat[: len(images)]):
+        axes.imshow(images[position], interpolation="nearest")
+        axes.set_title(f"{groups[position]}\n{truths[position]}", fontsize=8)
+        for line, (name, row) in enumerate(predictions.items()):
+            predicted, probability = row[position]
+            axes.text(
+                0.5,
+                -0.04 - 0.13 * line,
+                f"{name}: {predicted} {probability:.0%}",
+                transform=axes.transAxes,
+                ha="center",
+                va="top",
+                fontsize=7,
+                color=RIGHT if predicted == truths[position] else WRONG,
+            )
+    return figure
+
+
+def draw_class_scores(scores: dict[str, dict[str, dict]], metric: str = "f1") -> Figure:
+    """A metric per class as grouped bars with 95 % intervals.
+
+    Args:
+        scores: by run, `metrics.test.per_class` of its results.
+        metric: "precision", "recall" or "f1".
+    """
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(scores)
+    for position, (name, classes) in enumerate(scores.items()):
+        estimates = [row[metric] for row in classes.values()]
+        values = np.array([row["value"] for row in estimates]) * 100
+        low, high = (np.array([row[side] for row in estimates]) * 100 for side in ("low", "high"))
+        places = np.arange(len(classes)) + (position - (len(scores) - 1) / 2) * width
+        errors = [np.maximum(values - low, 0), np.maximum(high - values, 0)]
+        axes.bar(
+            places, values, width, yerr=errors, label=name, color=COLORS[position % len(COLORS)], ecolor="#444444"
+        )
+        axes.set_xticks(range(len(classes)), list(classes), rotation=30, ha="right")
+    lowest = min(row[metric]["low"] for classes in scores.values() for row in classes.values()) * 100
+    axes.set_ylim(max(0, 10 * (lowest // 10) - 5), 100)
+    axes.set(
+        ylabel=f"{metric.upper() if metric == 'f1' else metric} (%)", title="Test score per class, with 95 % intervals"
+    )
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def draw_image_grid(rows: dict[str, np.ndarray], title: str) -> Figure:
+    """Rows of images with a label each.
+
+    Args:
+        rows: by label, uint8 (N, H, W, 3).
+        title: of the figure.
+    """
+    columns = max(len(images) for images in rows.values())
+    figure = Figure(figsize=(columns * 0.9 + 1.4, len(rows) * 0.9 + 0.6), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes_row, (label, images) in zip(grid, rows.items(), strict=True):
+        for axes in axes_row:
+            axes.axis("off")
+        for axes, image in zip(axes_row, images, strict=False):
+            axes.imshow(image, interpolation="nearest")
+        axes_row[0].text(-0.15, 0.5, label, transform=axes_row[0].transAxes, ha="right", va="center")
+    return figure
+
+
+def draw_class_balance(counts: dict[str, Sequence[int]], class_names: Sequence[str]) -> Figure:
+    """Images per class, a panel per split."""
+    figure = Figure(figsize=(4 * len(counts), 3.6), layout="constrained")
+    for axes, (split, values) in zip(figure.subplots(1, len(counts), squeeze=False)[0], counts.items(), strict=True):
+        label_bars(axes, axes.barh(class_names, values, color=COLORS[0]))
+        axes.invert_yaxis()
+        axes.set(title=f"{split}: {sum(values):,} images", xlabel="images", xlim=(0, max(values) * 1.2))
+    return figure
+
+
+def label_bars(axes: Axes, bars) -> None:
+    """Write each bar's value beside it."""
+    axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
+
+
+def write_run_figures(folder: Path, results: dict) -> None:
+    """Write a run's own `figures/learning_curves.png` and `figures/confusion_matrix.png`."""
+    name, class_names = results["model"]["name"], results["data"]["class_names"]
+    matrices = {f"{name}, test": results["metrics"]["test"]["confusion_matrix"]}
+    save_figure(draw_learning_curves({name: results["history"]}), folder / "figures/learning_curves.png")
+    save_figure(draw_confusion_matrices(matrices, class_names), folder / "figures/confusion_matrix.png")

@@ -1,0 +1,118 @@
+"""Owns one training run: model, data and arguments in, trained model and what it cost out."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import datasets
+import torch
+from transformers import PreTrainedModel, TrainingArguments
+
+from ..arguments import DataArguments, RecipeArguments
+from ..data.batches import ImageBatches, TensorBatches
+from ..data.table import read_column, read_images
+from ..data.transforms import ImageTransform, Preprocessing
+from ..models import CifarCnnForImageClassification
+from ..models.loading import find_classifier
+from .frozen import FeatureClassifier, get_features
+from .trainer import build_trainer, collect_history
+
+logger = logging.getLogger(__name__)
+WHITENING_IMAGES = 5000
+
+
+@dataclass
+class Outcome:
+    """What a training run took, and its learning curves. Seconds include validation and checkpoints."""
+
+    train_seconds: float
+    epochs: float
+    train_images_per_second: float
+    feature_seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def get_precision(args: TrainingArguments) -> str:
+    """The precision that `args` train in: "bf16", "fp16" or "fp32"."""
+    return "bf16" if args.bf16 else "fp16" if args.fp16 and args.device.type != "cpu" else "fp32"
+
+
+def fit(
+    model: PreTrainedModel,
+    preprocessing: Preprocessing,
+    train_table: datasets.Dataset,
+    validation_table: datasets.Dataset | None,
+    args: TrainingArguments,
+    data_args: DataArguments,
+    recipe: RecipeArguments,
+    compute_metrics: Callable,
+    cache_dir: Path,
+    head_only: bool = False,
+    checkpoint: str | None = None,
+) -> Outcome:
+    """Train `model` in place; where there is validation, it ends with the weights of the best epoch.
+
+    Args:
+        model: a classifier.
+        preprocessing: what it expects of its input.
+        train_table, validation_table: image tables.
+        args, data_args, recipe: the run's options.
+        compute_metrics: for the Trainer.
+        cache_dir: for features.
+        head_only: train the classifier on cached features and nothing else.
+        checkpoint: to go on from.
+    """
+    started = time.perf_counter()
+    if head_only:
+        trained = FeatureClassifier(model)
+        with args.main_process_first(desc="computing features"):
+            sets = make_feature_sets(model, preprocessing, [train_table, validation_table], args, cache_dir)
+    else:
+        trained = model.to(memory_format=torch.channels_last)  # from_pretrained drops it
+        transform = ImageTransform(preprocessing, data_args.flip, data_args.translate, args.seed)
+        validation_set = validation_table and ImageBatches(validation_table, ImageTransform(preprocessing))
+        sets = [ImageBatches(train_table, transform), validation_set]
+        if isinstance(model, CifarCnnForImageClassification) and model.config.stem == "whitening" and not checkpoint:
+            init_whitening(model, preprocessing, train_table)
+    feature_seconds = time.perf_counter() - started if head_only else 0.0
+    head = trained.classifier if head_only else find_classifier(model)
+    trainer = build_trainer(trained, head, args, recipe, *sets, compute_metrics)
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.perf_counter() - started
+    return Outcome(
+        train_seconds=seconds,
+        epochs=trainer.state.epoch,
+        train_images_per_second=trainer.state.epoch * len(train_table) / seconds,
+        feature_seconds=feature_seconds,
+        history=collect_history(trainer.state.log_history),
+    )
+
+
+def make_feature_sets(
+    model: PreTrainedModel,
+    preprocessing: Preprocessing,
+    tables: list[datasets.Dataset | None],
+    args: TrainingArguments,
+    cache_dir: Path,
+) -> list[TensorBatches | None]:
+    """Features and labels of each table as datasets for the Trainer."""
+    sets = []
+    for table in tables:
+        if table is None:
+            sets.append(None)
+            continue
+        features = get_features(model, table, preprocessing, cache_dir, args.device, get_precision(args))
+        sets.append(TensorBatches(features=features.float(), labels=torch.from_numpy(read_column(table, "label"))))
+    return sets
+
+
+def init_whitening(
+    model: CifarCnnForImageClassification, preprocessing: Preprocessing, table: datasets.Dataset
+) -> None:
+    """Fill the stem from the first training images."""
+    count = min(WHITENING_IMAGES, len(table))
+    images = torch.from_numpy(read_images(table.select(range(count))).copy()).permute(0, 3, 1, 2)  # (N, C, H, W)
+    model.cifar_cnn.init_whitening(preprocessing(images))

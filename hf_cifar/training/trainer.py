@@ -1,0 +1,121 @@
+"""Owns how the stock Trainer is put together."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset, Sampler
+from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+
+from ..arguments import RecipeArguments
+from ..data.batches import KeyedSampler
+from ..data.transforms import collate_whole_batch
+from ..errors import UserError
+from .callbacks import BroadcastBuffers
+from .hardware import choose_precision
+from .loss import build_loss
+from .optimizers import build_optimizer
+
+
+class KeyedTrainer(Trainer):
+    """The stock Trainer, but its sampler sends the epoch inside every index, which no argument can express."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return KeyedSampler(len(dataset), seed)
+
+
+def get_training_defaults() -> dict[str, object]:
+    """Our defaults for `TrainingArguments`: every epoch evaluated, the best kept, precision by hardware."""
+    precision = choose_precision()
+    return {
+        "output_dir": None,
+        "eval_strategy": "epoch",
+        "save_strategy": "epoch",
+        "logging_strategy": "epoch",
+        "save_total_limit": 1,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "accuracy",
+        "restore_callback_states_from_checkpoint": True,  # early stopping's patience survives a resume
+        "remove_unused_columns": False,  # the transform needs them all
+        "label_names": ["labels"],
+        "report_to": "none",
+        "seed": 0,
+        "dataloader_pin_memory": False,
+        "ddp_find_unused_parameters": False,
+        "use_cpu": not torch.accelerator.is_available(),
+        "bf16": precision == "bf16",
+        "fp16": precision == "fp16",
+    }
+
+
+def build_trainer(
+    model: nn.Module,
+    head: nn.Module,
+    args: TrainingArguments,
+    recipe: RecipeArguments,
+    train_set: Dataset,
+    validation_set: Dataset | None,
+    compute_metrics: Callable,
+) -> Trainer:
+    """The Trainer for one run.
+
+    Args:
+        model: what is trained; its forward returns a mapping with `logits`.
+        head: the classifier inside it, a parameter group of its own.
+        args: as parsed. Without a validation set, evaluation, best-epoch selection and early stopping are turned off.
+        recipe: optimizer and early stopping.
+        train_set, validation_set: `KeyedDataset`s.
+        compute_metrics: from `EvalPrediction` to named numbers; `metric_for_best_model` among them.
+
+    Raises:
+        UserError: Options that do not fit each other.
+    """
+    if args.dataloader_drop_last and validation_set is not None:
+        raise UserError("dataloader_drop_last=true drops validation images too (transformers 5.23); leave it out")
+    if validation_set is None:
+        args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
+    callbacks = [BroadcastBuffers()]
+    if recipe.early_stopping_patience and validation_set is not None and args.save_strategy != SaveStrategy.NO:
+        callbacks.append(EarlyStoppingCallback(recipe.early_stopping_patience))
+    # The loss below takes num_items_in_batch itself; many models accept it and ignore it, which inflates gradients.
+    model.accepts_loss_kwargs = False
+    optimizer = build_optimizer(
+        model,
+        head,
+        recipe.optimizer,
+        lr=args.learning_rate,
+        weight_decay=args.weight_decay,
+        momentum=recipe.momentum,
+        betas=(args.adam_beta1, args.adam_beta2),
+        eps=args.adam_epsilon,
+        parameter_groups=recipe.parameter_groups,
+    )
+    return KeyedTrainer(
+        model=model,
+        args=args,
+        train_dataset=train_set,
+        eval_dataset=validation_set,
+        data_collator=collate_whole_batch,
+        compute_metrics=compute_metrics,
+        compute_loss_func=build_loss(args.label_smoothing_factor),
+        optimizers=(optimizer, None),
+        callbacks=callbacks,
+    )
+
+
+def collect_history(log_history: list[dict]) -> list[dict[str, float]]:
+    """The Trainer's log, one entry per epoch: epoch, loss, learning_rate, validation_loss, validation_accuracy ..."""
+    epochs: dict[float, dict[str, float]] = {}
+    for entry in log_history:
+        if "loss" in entry or "eval_loss" in entry:
+            row = epochs.setdefault(entry["epoch"], {"epoch": entry["epoch"]})
+            row |= {key: entry[key] for key in ("loss", "learning_rate", "grad_norm") if key in entry}
+            row |= {
+                key.replace("eval_", "validation_"): value
+                for key, value in entry.items()
+                if key.startswith("eval_") and not key.endswith(("_runtime", "_per_second"))
+            }
+    return list(epochs.values())

@@ -1,0 +1,62 @@
+"""Evaluate a model on CIFAR-10.
+
+    python recipes/eval.py MODEL [--split test] [--output_dir DIR]
+
+MODEL is a run folder, or any image classifier on disk or on the Hub whose labels have CIFAR-10's names. Its own
+image processor is used, so the numbers are those that its users get.
+"""
+
+from pathlib import Path
+
+import torch
+
+from hf_cifar.arguments import SourceArguments
+from hf_cifar.data.split import split_table
+from hf_cifar.data.table import load_cifar10
+from hf_cifar.errors import UserError
+from hf_cifar.evaluation.measure import measure_tables
+from hf_cifar.files import write_json
+from hf_cifar.models.loading import load_model
+from hf_cifar.parser import RecipeParser, run_recipe
+from hf_cifar.reporting.report import format_estimate
+from hf_cifar.training.hardware import choose_precision, keep_freed_memory
+
+
+@run_recipe
+def main() -> None:
+    """Load, predict, score, print."""
+    parser = RecipeParser(SourceArguments, description=__doc__)
+    parser.add_argument("model", metavar="MODEL", help="Run folder, other folder, or Hub id.")
+    parser.add_argument("--split", choices=("test", "validation"), default="test", help="Images to evaluate on.")
+    parser.add_argument("--precision", choices=("bf16", "fp16", "fp32"), default=choose_precision(), help="Autocast.")
+    parser.add_argument("--trust_remote_code", action="store_true", help="Run Python files that come with MODEL.")
+    parser.add_argument("--output_dir", help="New folder for metrics.json and predictions/<split>.parquet.")
+    source, options = parser.parse()
+    folder = Path(options.output_dir) if options.output_dir else None
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        raise UserError(f"output_dir={options.output_dir!r} is not empty; give a new folder")
+    keep_freed_memory()
+    model, processor = load_model(
+        options.model, cache_dir=source.cache_dir, trust_remote_code=options.trust_remote_code
+    )
+    data = load_cifar10(source.dataset, source.cache_dir)
+    table = data.test if options.split == "test" else split_table(data.train)[1]
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    metrics, rate = measure_tables(model, processor, {options.split: table}, folder, device, options.precision)
+    scores = metrics[options.split]
+    if folder is not None:
+        write_json(folder / "metrics.json", metrics)
+    print(
+        f"{options.model} on {len(table):,} {options.split} images of {data.name}: {options.precision}, {rate:.0f}/s"
+    )
+    print(f"accuracy {format_estimate(scores['accuracy'])}")
+    for name, row in {"macro": scores["macro"], "weighted": scores["weighted"], **scores["per_class"]}.items():
+        cells = (f"{score} {format_estimate(row[score])}" for score in ("precision", "recall", "f1"))
+        print(f"{name:<12}{'  '.join(cells)}")
+    print("confusion matrix (rows: true)")
+    for name, row in zip(scores["per_class"], scores["confusion_matrix"], strict=True):
+        print(f"{name:<12}" + "".join(f"{count:6d}" for count in row))
+
+
+if __name__ == "__main__":
+    main()

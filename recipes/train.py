@@ -1,0 +1,85 @@
+"""Train one model and measure it.
+
+    python recipes/train.py --config recipes/cnn/fast.yaml [--option value ...]
+    accelerate launch --config_file recipes/launch/ddp.yaml recipes/train.py --config recipes/cnn/fast.yaml
+
+A YAML sets options, the command line wins. Writes a complete run folder: weights, config, image processor,
+results.json, predictions, figures and model card.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+from transformers import TrainingArguments, set_seed
+
+from hf_cifar.arguments import DataArguments, ModelArguments, RecipeArguments
+from hf_cifar.data.split import split_table
+from hf_cifar.data.table import load_cifar10
+from hf_cifar.data.transforms import Preprocessing
+from hf_cifar.evaluation.measure import complete_run
+from hf_cifar.evaluation.metrics import build_compute_metrics
+from hf_cifar.files import get_cache_dir
+from hf_cifar.models.loading import build_cifar_cnn, describe_base_model, load_for_fine_tuning
+from hf_cifar.parser import RecipeParser, run_recipe
+from hf_cifar.publishing.cards import write_card
+from hf_cifar.reporting.figures import write_run_figures
+from hf_cifar.training.fit import fit, get_precision
+from hf_cifar.training.hardware import describe_hardware, keep_freed_memory
+from hf_cifar.training.run_folder import check_run_folder, clear_run_folder, save_model
+from hf_cifar.training.trainer import get_training_defaults
+
+
+@run_recipe
+def main() -> None:
+    """Parse, load, train, save, measure."""
+    parser = RecipeParser(DataArguments, ModelArguments, RecipeArguments, TrainingArguments, description=__doc__)
+    parser.set_defaults(**get_training_defaults())
+    data_args, model_args, recipe, args, _ = parser.parse()
+    folder = Path(args.output_dir)
+    checkpoint = check_run_folder(folder, recipe.overwrite_run, args.resume_from_checkpoint)
+    args.output_dir = str(folder / "checkpoints")
+    keep_freed_memory()
+
+    with args.main_process_first(desc="preparing data and model"):
+        data = load_cifar10(data_args.dataset, data_args.cache_dir)
+        train, validation = split_table(data.train, data_args.validation_size, data_args.split_seed)
+        set_seed(args.seed)
+        if model_args.model_name_or_path is None:
+            model = build_cifar_cnn(model_args.model_config, data.class_names)
+            preprocessing, base_model = Preprocessing(), None
+        else:
+            options = {"revision": model_args.model_revision, "trust_remote_code": model_args.trust_remote_code}
+            name, size = model_args.model_name_or_path, model_args.image_size
+            model, preprocessing = load_for_fine_tuning(name, data.class_names, size, data_args.cache_dir, **options)
+            base_model = describe_base_model(model, name, model_args.model_revision)
+    precision, is_main = get_precision(args), args.process_index == 0
+    if is_main:
+        clear_run_folder(folder, keep_checkpoints=checkpoint is not None)
+        print(f"Data: {data.name} from {data.source}: {len(train):,} train, {len(validation or ()):,} validation, "
+              f"{len(data.test):,} test")  # fmt: skip
+        print(f"Hardware: {describe_hardware()}; precision {precision}; {args.world_size} process(es)")
+        if data.is_sample:
+            print("NOTE: this is the bundled sample, not CIFAR-10; its accuracy says nothing about the model")
+
+    outcome = fit(
+        model, preprocessing, train, validation, args, data_args, recipe,
+        build_compute_metrics(len(data.class_names)), get_cache_dir(data_args.cache_dir),
+        head_only=model_args.finetune == "head", checkpoint=checkpoint,
+    )  # fmt: skip
+    if not is_main:
+        return
+    save_model(model, preprocessing, folder)
+    command = shlex.join(["python", "recipes/train.py", *sys.argv[1:]])
+    options = (data_args, model_args, recipe)
+    results = complete_run(folder, data, train, validation, args, options, command, precision, outcome, base_model)
+    write_run_figures(folder, results)
+    write_card(folder, results)
+    accuracy = results["metrics"]["test"]["accuracy"]
+    print(f"Test accuracy {accuracy['value']:.2%} (95 % interval {accuracy['low']:.1%} to {accuracy['high']:.1%}) "
+          f"after {outcome.epochs:g} epochs in {outcome.train_seconds + outcome.feature_seconds:.0f} s; "
+          f"run folder: {folder}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
