@@ -18,6 +18,10 @@ from transformers import HfArgumentParser
 from .errors import UserError
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults, and keeps the lines of a recipe's description."""
+
+
 class RecipeParser(HfArgumentParser):
     """HfArgumentParser that also reads `--config FILE.yaml` and raises `UserError` where argparse would exit.
 
@@ -26,7 +30,7 @@ class RecipeParser(HfArgumentParser):
     """
 
     def __init__(self, *dataclass_types, **kwargs) -> None:
-        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        kwargs.setdefault("formatter_class", HelpFormatter)
         super().__init__(dataclass_types, allow_abbrev=False, **kwargs)
         self.add_argument("--config", help="YAML file with options; the command line wins over it.")
 

@@ -8,8 +8,6 @@ image processor is used, so the numbers are those that its users get.
 
 from pathlib import Path
 
-import torch
-
 from hf_cifar.arguments import SourceArguments
 from hf_cifar.data.split import split_table
 from hf_cifar.data.table import load_cifar10
@@ -19,7 +17,7 @@ from hf_cifar.files import write_json
 from hf_cifar.models.loading import load_model
 from hf_cifar.parser import RecipeParser, run_recipe
 from hf_cifar.reporting.report import format_estimate
-from hf_cifar.training.hardware import choose_precision, keep_freed_memory
+from hf_cifar.training.hardware import choose_device, choose_precision, keep_freed_memory
 
 
 @run_recipe
@@ -41,8 +39,9 @@ def main() -> None:
     )
     data = load_cifar10(source.dataset, source.cache_dir)
     table = data.test if options.split == "test" else split_table(data.train)[1]
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    metrics, rate = measure_tables(model, processor, {options.split: table}, folder, device, options.precision)
+    metrics, rate = measure_tables(
+        model, processor, {options.split: table}, folder, choose_device(), options.precision
+    )
     scores = metrics[options.split]
     if folder is not None:
         write_json(folder / "metrics.json", metrics)

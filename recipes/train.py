@@ -27,7 +27,7 @@ from hf_cifar.reporting.figures import write_run_figures
 from hf_cifar.training.fit import fit, get_precision
 from hf_cifar.training.hardware import describe_hardware, keep_freed_memory
 from hf_cifar.training.run_folder import check_run_folder, clear_run_folder, save_model
-from hf_cifar.training.trainer import get_training_defaults
+from hf_cifar.training.trainer import check_options, get_training_defaults
 
 
 @run_recipe
@@ -38,6 +38,7 @@ def main() -> None:
     data_args, model_args, recipe, args, _ = parser.parse()
     folder = Path(args.output_dir)
     checkpoint = check_run_folder(folder, recipe.overwrite_run, args.resume_from_checkpoint)
+    check_options(args, recipe)
     args.output_dir = str(folder / "checkpoints")
     keep_freed_memory()
 

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
@@ -68,7 +69,13 @@ def load_model(
     try:
         model = AutoModelForImageClassification.from_pretrained(source, **options, **head, dtype=torch.float32)
         processor = AutoImageProcessor.from_pretrained(source, **options)
-    except (OSError, ValueError, KeyError) as error:  # not there, not a classifier, or a damaged config
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # not there, damaged, no classifier
         raise UserError(explain_failure(name, is_local, options["local_files_only"], error)) from error
     if image_size is not None:
         check_image_size(model, image_size)

@@ -102,7 +102,7 @@ def draw_sample_predictions(
 
 
 def draw_class_scores(scores: dict[str, dict[str, dict]], metric: str = "f1") -> Figure:
-    """A metric per class as grouped bars with 95 % intervals.
+    """A metric per class as points with 95 % intervals.
 
     Args:
         scores: by run, `metrics.test.per_class` of its results.
@@ -110,22 +110,18 @@ def draw_class_scores(scores: dict[str, dict[str, dict]], metric: str = "f1") ->
     """
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     axes = figure.subplots()
-    width = 0.8 / len(scores)
+    width = 0.5 / len(scores)
     for position, (name, classes) in enumerate(scores.items()):
-        estimates = [row[metric] for row in classes.values()]
-        values = np.array([row["value"] for row in estimates]) * 100
-        low, high = (np.array([row[side] for row in estimates]) * 100 for side in ("low", "high"))
-        places = np.arange(len(classes)) + (position - (len(scores) - 1) / 2) * width
-        errors = [np.maximum(values - low, 0), np.maximum(high - values, 0)]
-        axes.bar(
-            places, values, width, yerr=errors, label=name, color=COLORS[position % len(COLORS)], ecolor="#444444"
+        values, low, high = (
+            100 * np.array([row[metric][side] for row in classes.values()]) for side in ("value", "low", "high")
         )
+        places = np.arange(len(classes)) + (position - (len(scores) - 1) / 2) * width
+        errors = np.maximum([values - low, high - values], 0)
+        color = COLORS[position % len(COLORS)]
+        axes.errorbar(places, values, errors, fmt="o", color=color, label=name, capsize=3, markersize=6)
         axes.set_xticks(range(len(classes)), list(classes), rotation=30, ha="right")
-    lowest = min(row[metric]["low"] for classes in scores.values() for row in classes.values()) * 100
-    axes.set_ylim(max(0, 10 * (lowest // 10) - 5), 100)
-    axes.set(
-        ylabel=f"{metric.upper() if metric == 'f1' else metric} (%)", title="Test score per class, with 95 % intervals"
-    )
+    label = "F1" if metric == "f1" else metric
+    axes.set(ylabel=f"{label} (%)", title=f"Test {label} per class, with 95 % intervals")
     axes.grid(axis="y", alpha=0.3)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -12,6 +12,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _NEVER = 2**31 - 1
 
 
+def choose_device() -> torch.device:
+    """The accelerator where there is one, else the CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
 def choose_precision() -> str:
     """The fastest precision that this machine trains well in: "bf16", "fp16" or "fp32".
 

@@ -173,8 +173,6 @@ def build_optimizer(
             "weight_decay": 0.0 if kind == "vectors" else weight_decay,
             **overrides.get(kind, {}),
         }
-        if group["optimizer"] == "muon" and kind != "filters":
-            raise UserError(f"parameter_groups.{kind}.optimizer=muon: muon is for filters; allowed: sgd, adam, adamw")
         if named:
             groups.append({"params": list(named.values()), **group})
     return GroupedOptimizer(groups)
@@ -196,3 +194,5 @@ def check_overrides(overrides: dict[str, dict[str, Any]]) -> None:
             if value not in ALGORITHMS if key == "optimizer" else not is_number:
                 allowed = ", ".join(ALGORITHMS) if key == "optimizer" else "a number of at least 0"
                 raise UserError(f"parameter_groups.{kind}.{key}={value!r} is not valid; allowed: {allowed}")
+        if values.get("optimizer") == "muon" and kind != "filters":
+            raise UserError(f"parameter_groups.{kind}.optimizer=muon: muon is for filters; allowed: sgd, adam, adamw")

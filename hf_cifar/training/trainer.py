@@ -15,7 +15,9 @@ from ..errors import UserError
 from .callbacks import BroadcastBuffers
 from .hardware import choose_precision
 from .loss import build_loss
-from .optimizers import build_optimizer
+from .optimizers import build_optimizer, check_overrides
+
+METRICS = ("accuracy", "macro_f1", "loss")  # what `metric_for_best_model` may name
 
 
 class KeyedTrainer(Trainer):
@@ -51,6 +53,19 @@ def get_training_defaults() -> dict[str, object]:
     }
 
 
+def check_options(args: TrainingArguments, recipe: RecipeArguments) -> None:
+    """Refuse what training would stumble over later, before anything is written.
+
+    Raises:
+        UserError: With the value, what is allowed and the remedy.
+    """
+    check_overrides(recipe.parameter_groups)
+    if args.metric_for_best_model.removeprefix("eval_") not in METRICS:
+        raise UserError(f"metric_for_best_model={args.metric_for_best_model!r}; allowed: {', '.join(METRICS)}")
+    if args.dataloader_drop_last:
+        raise UserError("dataloader_drop_last=true would drop validation images too; leave it out")
+
+
 def build_trainer(
     model: nn.Module,
     head: nn.Module,
@@ -69,12 +84,7 @@ def build_trainer(
         recipe: optimizer and early stopping.
         train_set, validation_set: `KeyedDataset`s.
         compute_metrics: from `EvalPrediction` to named numbers; `metric_for_best_model` among them.
-
-    Raises:
-        UserError: Options that do not fit each other.
     """
-    if args.dataloader_drop_last and validation_set is not None:
-        raise UserError("dataloader_drop_last=true drops validation images too (transformers 5.23); leave it out")
     if validation_set is None:
         args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
     callbacks = [BroadcastBuffers()]

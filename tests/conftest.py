@@ -1,0 +1,161 @@
+"""Settings and fixtures for all tests: offline, own cache, tiny models, recipes run in this process."""
+
+import os
+import tempfile
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_CIFAR_CACHE"] = tempfile.mkdtemp(prefix="hf_cifar_tests_")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import runpy  # noqa: E402
+import shutil  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import datasets  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from accelerate.state import AcceleratorState, PartialState  # noqa: E402
+from transformers import (  # noqa: E402
+    ConvNextConfig,
+    ConvNextForImageClassification,
+    ConvNextImageProcessor,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+)
+
+from hf_cifar.data.table import ImageData, load_cifar10  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+datasets.disable_progress_bars()
+
+# A CifarCnn that trains in a second, with every part that the fast recipe has.
+TINY_CNN = {
+    "stem": "whitening",
+    "hidden_sizes": [16, 32],
+    "depths": [2, 1],
+    "pooling": "after_first_convolution",
+    "normalization": "batch",
+    "convolution_bias": False,
+    "identity_init": True,
+    "hidden_act": "gelu",
+    "final_pooling": "max",
+    "classifier_hidden_sizes": [],
+    "classifier_bias": False,
+    "initializer_range": 0.03,
+}
+
+
+def pytest_sessionfinish() -> None:
+    shutil.rmtree(os.environ["HF_CIFAR_CACHE"], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate_state():
+    """Runs in one process would otherwise share the first one's precision."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    PartialState._reset_state()
+
+
+@pytest.fixture(scope="session")
+def data() -> ImageData:
+    """The bundled sample: 1,000 training and 500 test images."""
+    return load_cifar10("sample")
+
+
+@pytest.fixture(scope="session")
+def tiny_vit(tmp_path_factory) -> Path:
+    """A ViT checkpoint with an ImageNet-like head of 7 classes and its own preprocessing."""
+    folder = tmp_path_factory.mktemp("vit")
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        image_size=32, patch_size=8, num_labels=7,
+    )  # fmt: skip
+    ViTForImageClassification(config).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}, image_mean=[0.5] * 3, image_std=[0.5] * 3).save_pretrained(
+        folder
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_convnext(tmp_path_factory) -> Path:
+    """A ConvNeXt checkpoint."""
+    folder = tmp_path_factory.mktemp("convnext")
+    torch.manual_seed(0)
+    config = ConvNextConfig(hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], num_labels=7, image_size=64)
+    ConvNextForImageClassification(config).save_pretrained(folder)
+    ConvNextImageProcessor(size={"shortest_edge": 64}, crop_pct=1.0).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def recipe(monkeypatch, capfd):
+    """Run a recipe in this process: `recipe("train.py", "--seed=1")` gives (exit code, stdout, stderr)."""
+
+    def run(script: str, *arguments: object) -> tuple[int, str, str]:
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "argv", [f"recipes/{script}", *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / "recipes" / script), run_name="__main__")
+        except SystemExit as error:
+            code = error.code or 0
+        finally:
+            AcceleratorState._reset_state(reset_partial_state=True)
+        output = capfd.readouterr()
+        return code, output.out, output.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory) -> Path:
+    """A YAML that trains TINY_CNN on the sample in seconds."""
+    import yaml
+
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    options = {
+        "run_name": "Tiny CNN",
+        "dataset": "sample",
+        "model_config": TINY_CNN,
+        "flip": "alternating",
+        "translate": 2,
+        "optimizer": "muon",
+        "learning_rate": 0.05,
+        "momentum": 0.6,
+        "parameter_groups": {"vectors": {"lr": 0.05}, "head": {"lr": 0.1}},
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 90,
+        "bf16": False,
+        "disable_tqdm": True,
+    }
+    path.write_text(yaml.safe_dump(options))
+    return path
+
+
+@pytest.fixture(scope="session")
+def cnn_run(tiny_config, tmp_path_factory) -> Path:
+    """A finished run of `tiny_config`, made by train.py in a process of its own."""
+    import subprocess
+
+    folder = tmp_path_factory.mktemp("runs") / "cnn"
+    command = [sys.executable, "recipes/train.py", "--config", str(tiny_config), "--output_dir", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def frozen_run(tmp_path_factory) -> Path:
+    """A finished run of the frozen EfficientNet-Lite0 recipe on the sample, small."""
+    import subprocess
+
+    folder = tmp_path_factory.mktemp("runs") / "lite0"
+    command = [sys.executable, "recipes/train.py", "--config", "recipes/efficientnet/lite0-frozen.yaml"]
+    command += ["--dataset=sample", "--image_size=64", "--num_train_epochs=20", "--per_device_train_batch_size=100"]
+    subprocess.run([*command, f"--output_dir={folder}"], cwd=ROOT, check=True, capture_output=True)
+    return folder

@@ -1,0 +1,101 @@
+"""Loading: any classifier by one function, labels and sizes set right, and clear refusals."""
+
+import json
+
+import pytest
+import torch
+
+from hf_cifar.data.constants import CLASS_NAMES
+from hf_cifar.errors import UserError
+from hf_cifar.models.loading import (
+    build_cifar_cnn,
+    describe_base_model,
+    find_classifier,
+    hash_weights,
+    load_for_fine_tuning,
+    load_model,
+)
+
+from .conftest import TINY_CNN
+
+NAMES = list(CLASS_NAMES)
+
+
+@pytest.mark.parametrize("checkpoint", ["tiny_vit", "tiny_convnext"])
+def test_a_checkpoint_gets_a_new_head_and_keeps_the_rest(checkpoint, request):
+    folder = request.getfixturevalue(checkpoint)
+    original, _ = load_model(str(folder))
+    model, preprocessing = load_for_fine_tuning(str(folder), NAMES)
+    assert model.config.num_labels == 10 and model.config.id2label[9] == "truck"
+    assert find_classifier(model).out_features == 10 and find_classifier(original).out_features == 7
+    assert preprocessing.image_size == original.config.image_size
+    assert hash_weights(model, find_classifier(model)) == hash_weights(original, find_classifier(original))
+    assert hash_weights(model) != hash_weights(original)
+
+
+def test_the_offline_backbone_gets_our_labels_and_preprocessing(tmp_path):
+    model, preprocessing = load_for_fine_tuning("offline:efficientnet-lite0", NAMES, 96)
+    assert preprocessing.image_size == 96 and preprocessing.mean == (0.5, 0.5, 0.5)
+    model.save_pretrained(tmp_path)
+    _, processor = load_model(str(tmp_path))
+    assert processor.data_config["input_size"][-1] == 96 and processor.data_config["crop_pct"] == 1.0
+    assert json.loads((tmp_path / "config.json").read_text())["label_names"] == NAMES
+
+
+def test_sizes_that_position_embeddings_cannot_take_are_refused(tiny_vit, tiny_convnext):
+    with pytest.raises(UserError, match="image_size=64 does not fit .*allowed: 32"):
+        load_for_fine_tuning(str(tiny_vit), NAMES, 64)
+    assert load_for_fine_tuning(str(tiny_convnext), NAMES, 32)[1].image_size == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("offline:vgg", "unknown; allowed offline backbones: offline:efficientnet-lite0"),
+        ("./nowhere", "is not a folder"),
+        ("google/no-such-model", "not in the Hub's cache, and the Hub cannot be reached"),
+    ],
+)
+def test_unknown_models_are_refused(name, message):
+    with pytest.raises(UserError, match=message):
+        load_model(name)
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path):
+    with pytest.raises(UserError, match="model folder .* cannot be loaded"):
+        load_model(str(tmp_path))
+
+
+def test_truncated_weights_are_refused(tiny_vit, tmp_path):
+    for path in tiny_vit.iterdir():
+        content = path.read_bytes()
+        (tmp_path / path.name).write_bytes(content[:-100] if path.suffix == ".safetensors" else content)
+    with pytest.raises(UserError, match="model folder .* cannot be loaded"):
+        load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"widths": [1]}, "unknown field 'widths'; allowed: batch_norm_eps"),
+        ({"depths": [1]}, "must be of one length"),
+        ({"stem": "big"}, "expected one of"),
+        ({"hidden_sizes": "wide"}, "hidden_sizes"),
+    ],
+)
+def test_bad_model_config_is_one_clear_line(options, message):
+    with pytest.raises(UserError, match=message):
+        build_cifar_cnn(options, NAMES)
+
+
+def test_equal_seeds_give_equal_networks():
+    hashes = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        hashes.append(hash_weights(build_cifar_cnn(TINY_CNN, NAMES)))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_base_folder_is_named_without_its_path(tiny_vit):
+    model, _ = load_model(str(tiny_vit))
+    assert describe_base_model(model, str(tiny_vit), None)["name"] == tiny_vit.name

@@ -1,0 +1,193 @@
+"""The recipes as a user runs them: complete run folders, honest messages, nothing lost."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from transformers import AutoModelForImageClassification
+
+from hf_cifar.evaluation.results import read_results
+from hf_cifar.models.loading import hash_weights
+
+from .conftest import ROOT
+
+RUN_FILES = {
+    "README.md", "checkpoints", "config.json", "figures", "model.safetensors", "predictions",
+    "preprocessor_config.json", "results.json",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("run", ["cnn_run", "frozen_run"])
+def test_a_run_folder_is_complete(run, request):
+    folder = request.getfixturevalue(run)
+    code = {path.name for path in folder.glob("*.py")}
+    assert {path.name for path in folder.iterdir()} - code == RUN_FILES
+    results = read_results(folder)
+    assert len(code) == (2 if results["model"]["type"] == "cifar_cnn" else 0)
+    assert results["data"]["sizes"] == {"train": 900, "validation": 100, "test": 500}
+    assert results["model"]["weights_sha256"] == hash_weights(AutoModelForImageClassification.from_pretrained(folder))
+    frame = pd.read_parquet(folder / "predictions/test.parquet")
+    right = (frame.filter(like="probability_").to_numpy().argmax(1) == frame["label"]).mean()
+    assert right == pytest.approx(results["metrics"]["test"]["accuracy"]["value"])
+    assert {path.name for path in (folder / "figures").iterdir()} == {"confusion_matrix.png", "learning_curves.png"}
+
+
+def test_the_frozen_backbone_learns_and_stays_frozen(frozen_run):
+    results = read_results(frozen_run)
+    assert results["metrics"]["test"]["accuracy"]["value"] > 0.5  # by chance: 0.1
+    assert results["model"]["base_model"]["name"] == "offline:efficientnet-lite0"
+    from hf_cifar.models.loading import find_classifier, load_model
+
+    base, _ = load_model("offline:efficientnet-lite0")
+    trained, _ = load_model(str(frozen_run))
+    assert hash_weights(trained, find_classifier(trained)) == hash_weights(base, find_classifier(base))
+
+
+@pytest.mark.parametrize("checkpoint", ["tiny_vit", "tiny_convnext"])
+@pytest.mark.parametrize("finetune", ["full", "head"])
+def test_vit_and_convnext_go_the_whole_path(recipe, checkpoint, finetune, request, tmp_path):
+    model = request.getfixturevalue(checkpoint)
+    options = ["--dataset=sample", f"--model_name_or_path={model}", f"--finetune={finetune}", "--num_train_epochs=1"]
+    options += ["--bf16=false", "--learning_rate=0.001", "--disable_tqdm=true", f"--output_dir={tmp_path}/run"]
+    code, out, err = recipe("train.py", *options)
+    assert code == 0, err
+    assert "this is the bundled sample, not CIFAR-10" in out and "1 process(es)" in out
+    code, out, err = recipe("eval.py", tmp_path / "run", "--dataset=sample", "--precision=fp32")
+    assert code == 0, err
+    accuracy = read_results(tmp_path / "run")["metrics"]["test"]["accuracy"]["value"]
+    assert f"accuracy {100 * accuracy:.2f} %" in out
+
+
+def test_the_same_command_gives_the_same_weights(recipe, tiny_config, cnn_run, tmp_path):
+    code, _, err = recipe("train.py", "--config", tiny_config, f"--output_dir={tmp_path}/again")
+    assert code == 0, err
+    first, again = (read_results(folder)["model"]["weights_sha256"] for folder in (cnn_run, tmp_path / "again"))
+    assert first == again
+
+
+def test_a_killed_run_resumes_to_the_same_weights(recipe, tiny_config, cnn_run, tmp_path):
+    folder = tmp_path / "run"
+    program = (
+        "import os, runpy, sys\n"
+        "from transformers import Trainer\n"
+        "save = Trainer._save_checkpoint\n"
+        "def save_and_die(self, *arguments):\n"
+        "    save(self, *arguments)\n"
+        "    os._exit(9)\n"
+        "Trainer._save_checkpoint = save_and_die\n"
+        "sys.argv[0] = 'recipes/train.py'\n"
+        "runpy.run_path('recipes/train.py', run_name='__main__')\n"
+    )
+    options = ["--config", str(tiny_config), f"--output_dir={folder}"]
+    assert subprocess.run([sys.executable, "-c", program, *options], cwd=ROOT, capture_output=True).returncode == 9
+    code, _, err = recipe("train.py", *options)
+    assert code == 2 and "holds an unfinished run" in err
+    code, _, err = recipe("train.py", *options, "--resume_from_checkpoint=true")
+    assert code == 0, err
+    assert read_results(folder)["model"]["weights_sha256"] == read_results(cnn_run)["model"]["weights_sha256"]
+
+
+def test_training_without_validation_is_a_final_run(recipe, tiny_config, tmp_path):
+    options = [
+        "--config",
+        tiny_config,
+        f"--output_dir={tmp_path}/final",
+        "--validation_size=0",
+        "--num_train_epochs=1",
+    ]
+    code, _, err = recipe("train.py", *options)
+    assert code == 0, err
+    results = read_results(tmp_path / "final")
+    assert results["recipe"]["selection"] == "last epoch" and results["data"]["validation_sha256"] is None
+    assert set(results["metrics"]) == {"test"} and results["data"]["sizes"]["train"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("train.py", ["--config=recipes/none.yaml"], "'recipes/none.yaml' does not exist"),
+        ("train.py", ["--dataset=cifar11"], "dataset 'cifar11' is neither"),
+        ("train.py", ["--dataset=sample", "--model_name_or_path=no/such"], "not in the Hub's cache"),
+        ("train.py", ["--dataset=sample", "--model_config={\"stem\": 1}"], "model_config is not valid"),
+        ("train.py", ["--dataset=sample", "--metric_for_best_model=f2"], "metric_for_best_model"),
+        ("eval.py", ["no/such/run"], "is not a folder"),
+        ("eval.py", [], "MODEL"),
+        ("compare.py", ["runs/none"], "at least two"),
+        ("compare.py", ["runs/none", "runs/none2"], "'runs/none' holds no results.json"),
+        ("explore.py", ["--dataset=cifar11"], "dataset 'cifar11' is neither"),
+        ("quickstart.py", ["--dataset=cifar11"], "dataset 'cifar11' is neither"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_exit_code_2_and_nothing_written(recipe, script, arguments, message, tmp_path):
+    code, _, err = recipe(script, *arguments, f"--output_dir={tmp_path}/out")
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 2 and len(lines) == 1 and message in lines[0], err
+    assert "Traceback" not in err and not (tmp_path / "out").exists()
+
+
+def test_another_runs_folder_is_left_alone(recipe, tiny_config, cnn_run):
+    before = {path: path.stat().st_mtime_ns for path in cnn_run.rglob("*")}
+    code, _, err = recipe("train.py", "--config", tiny_config, f"--output_dir={cnn_run}")
+    assert code == 2 and "holds a finished run" in err
+    # Input that is bad for another reason does not delete the run either, though it might be replaced.
+    code, _, err = recipe("train.py", f"--output_dir={cnn_run}", "--overwrite_run", "--dataset=nope")
+    assert code == 2 and "dataset 'nope'" in err
+    assert {path: path.stat().st_mtime_ns for path in cnn_run.rglob("*")} == before
+
+
+def test_eval_writes_only_where_it_is_told(recipe, cnn_run, tmp_path):
+    options = ["--dataset=sample", "--split=validation", f"--output_dir={tmp_path}/new"]
+    code, out, err = recipe("eval.py", cnn_run, *options)
+    assert code == 0, err
+    metrics = json.loads((tmp_path / "new/metrics.json").read_text())
+    assert metrics["validation"]["num_images"] == 100 and "confusion matrix" in out
+    assert (tmp_path / "new/predictions/validation.parquet").is_file()
+    code, _, err = recipe("eval.py", cnn_run, *options)
+    assert code == 2 and "is not empty" in err
+
+
+def test_compare_and_explore_write_their_pages(recipe, cnn_run, frozen_run, tmp_path):
+    code, out, err = recipe("compare.py", cnn_run, frozen_run, f"--output_dir={tmp_path}/comparison")
+    assert code == 0, err
+    assert "Tiny CNN" in out and "report.html" in out and (tmp_path / "comparison/report.html").is_file()
+    code, _, err = recipe("explore.py", "--dataset=sample", f"--output_dir={tmp_path}/explore")
+    assert code == 0, err
+    names = {path.name for path in (tmp_path / "explore").iterdir()}
+    assert names == {"classes.png", "augmentations.png", "class_balance.png"}
+
+
+@pytest.mark.parametrize("script", ["train.py", "eval.py", "compare.py", "explore.py", "quickstart.py"])
+def test_help_explains(recipe, script):
+    code, out, _ = recipe(script, "--help")
+    assert code == 0 and f"python recipes/{script}" in out
+
+
+def test_recipes_stay_thin():
+    for path in (ROOT / "recipes").glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 90, path.name
+
+
+def test_two_processes_train_and_one_writes(tiny_config, tmp_path):
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "recipes/launch/cpu.yaml"]
+    command += ["recipes/train.py", "--config", str(tiny_config), f"--output_dir={tmp_path}/run"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count("2 process(es)") == 1 and result.stdout.count("Test accuracy") == 1
+    results = read_results(tmp_path / "run")
+    assert results["environment"]["world_size"] == 2
+    assert json.loads((tmp_path / "run/checkpoints/checkpoint-10/trainer_state.json").read_text())["global_step"] == 10
+    assert len(results["history"]) == 2
+
+
+@pytest.mark.slow
+def test_quickstart_on_the_sample(tmp_path):
+    command = [sys.executable, "recipes/quickstart.py", "--smoke", f"--output_dir={tmp_path}/quickstart"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "SMOKE: on the bundled sample" in result.stdout and "NOTE: measured on the bundled sample" in result.stdout
+    for name in ("cnn/results.json", "efficientnet-lite0/results.json", "comparison/report.html"):
+        assert (tmp_path / "quickstart" / name).is_file()

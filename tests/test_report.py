@@ -1,0 +1,49 @@
+"""The report: complete, self-contained, and plain about the sample."""
+
+import re
+
+import pytest
+
+from hf_cifar.evaluation.comparison import load_runs
+from hf_cifar.reporting.report import format_count, format_seconds, format_table, write_comparison
+
+
+@pytest.fixture(scope="module")
+def report(cnn_run, frozen_run, data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison")
+    runs = load_runs([str(cnn_run), str(frozen_run)])
+    return runs, write_comparison(runs, data, folder)
+
+
+def test_markdown_has_both_runs_numbers(report):
+    runs, paths = report
+    text = paths["markdown"].read_text()
+    for run in runs:
+        value = run.results["metrics"]["test"]["accuracy"]["value"]
+        assert f"{100 * value:.2f} %" in text and run.name in text
+    for heading in ("Results", "Cost", "Discussion", "Learning curves", "Confusion matrices", "Sample predictions"):
+        assert f"## {heading}" in text
+    for picture in re.findall(r"\((figures/\S+)\)", text):
+        assert (paths["markdown"].parent / picture).stat().st_size > 5000
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert rows and all(line.count("|") == 4 for line in rows)  # no row is broken
+
+
+def test_it_says_plainly_that_it_is_a_sample(report):
+    runs, paths = report
+    assert "This is the bundled sample" in paths["markdown"].read_text()
+    assert "This is the bundled sample" in paths["html"].read_text()
+    assert "NOTE: measured on the bundled sample" in format_table(runs)
+
+
+def test_html_needs_no_other_file(report):
+    _, paths = report
+    html = paths["html"].read_text()
+    assert html.count('src="data:image/png;base64,') == 4
+    assert not re.search(r'(src|href)="(?!data:)', html)
+    assert html.count("<table>") == 3
+
+
+def test_numbers_for_people():
+    assert [format_count(value) for value in (12, 4_652_008, 236e6, 1.2e9)] == ["12", "4.65 M", "236 M", "1.2 G"]
+    assert [format_seconds(value) for value in (42, 384)] == ["42 s", "6.4 min"]

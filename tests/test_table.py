@@ -1,0 +1,61 @@
+"""The cached table: right pixels, fast access through `with_transform`, and repaired when damaged."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from hf_cifar.data import table as table_module
+from hf_cifar.data.sources import find_source
+from hf_cifar.data.table import load_cifar10, read_column, read_images
+
+
+def test_the_table_holds_the_decoded_pixels_and_labels(data):
+    raw = find_source("sample", None).read()["train"]
+    assert np.array_equal(read_images(data.train), raw.images)
+    assert np.array_equal(read_column(data.train, "label"), raw.labels)
+    assert np.array_equal(read_column(data.train, "index"), raw.indices)
+    assert data.class_names[3] == "cat" and data.is_sample
+
+
+def test_slices_and_selections_give_their_own_rows(data):
+    images = read_images(data.train)
+    for rows in (range(10, 20), [5, 3, 999]):
+        assert np.array_equal(read_images(data.train.select(rows)), images[list(rows)])
+
+
+def test_with_transform_gives_the_rows_bytes(data):
+    table = data.train.with_transform(lambda batch: {"first": [pixels[:3] for pixels in batch["pixels"]]})
+    assert table[[7, 2]]["first"] == [read_images(data.train)[row].tobytes()[:3] for row in (7, 2)]
+
+
+def test_the_second_load_decodes_nothing(tmp_path, monkeypatch):
+    first = load_cifar10("sample", tmp_path)
+    monkeypatch.setattr(table_module, "build_table", lambda *args: pytest.fail("decoded again"))
+    assert load_cifar10("sample", tmp_path).hashes == first.hashes
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate"])
+def test_a_damaged_table_is_noticed_and_made_again(tmp_path, caplog, damage):
+    expected = load_cifar10("sample", tmp_path).hashes
+    path = next(tmp_path.glob("tables/*/train/*.arrow"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()  # the old mapping stays whole
+    path.write_bytes(content if damage == "flip" else content[: len(content) // 2])
+    with caplog.at_level(logging.WARNING):
+        assert load_cifar10("sample", tmp_path).hashes == expected
+    assert "damaged" in caplog.text
+
+
+def test_auto_remembers_what_it_found(tmp_path, monkeypatch, data):
+    calls = []
+
+    def find(dataset, cache):
+        calls.append(dataset)
+        return find_source("sample", cache)
+
+    monkeypatch.setattr(table_module, "find_source", find)
+    for _ in range(2):
+        assert load_cifar10("auto", tmp_path).hashes == data.hashes
+    assert calls == ["auto"]
