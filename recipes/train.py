@@ -17,6 +17,7 @@ from hf_cifar.arguments import DataArguments, ModelArguments, RecipeArguments
 from hf_cifar.data.split import split_table
 from hf_cifar.data.table import load_cifar10
 from hf_cifar.data.transforms import Preprocessing
+from hf_cifar.errors import UserError
 from hf_cifar.evaluation.measure import complete_run
 from hf_cifar.evaluation.metrics import build_compute_metrics
 from hf_cifar.files import get_cache_dir
@@ -48,12 +49,14 @@ def main() -> None:
         set_seed(args.seed)
         if model_args.model_name_or_path is None:
             model = build_cifar_cnn(model_args.model_config, data.class_names)
-            preprocessing, base_model = Preprocessing(), None
+            preprocessing, base_model = Preprocessing(model.config.image_size), None
         else:
             options = {"revision": model_args.model_revision, "trust_remote_code": model_args.trust_remote_code}
             name, size = model_args.model_name_or_path, model_args.image_size
             model, preprocessing = load_for_fine_tuning(name, data.class_names, size, data_args.cache_dir, **options)
             base_model = describe_base_model(model, name, model_args.model_revision)
+    if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
+        raise UserError(f"gradient_checkpointing=true: {type(model).__name__} does not support it; leave it out")
     precision, is_main = get_precision(args), args.process_index == 0
     if is_main:
         clear_run_folder(folder, keep_checkpoints=checkpoint is not None)

@@ -19,6 +19,9 @@ from .offline import BACKBONES, find_offline_checkpoint
 
 logger = logging.getLogger(__name__)
 
+# What transformers raises for a model that is not there, is damaged, or is no image classifier.
+LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+
 
 def build_cifar_cnn(options: dict, class_names: list[str]) -> CifarCnnForImageClassification:
     """A CifarCnn with fresh weights from the global random state.
@@ -34,6 +37,8 @@ def build_cifar_cnn(options: dict, class_names: list[str]) -> CifarCnnForImageCl
     except Exception as error:  # huggingface_hub's strict dataclasses wrap a validator's error in several types
         reason = str(error.__cause__ or error).strip().splitlines()
         raise UserError(f"model_config is not valid: {' '.join(line.strip() for line in reason)}") from error
+    if config.num_channels != 3:
+        raise UserError(f"model_config.num_channels={config.num_channels} does not fit RGB images; allowed: 3")
     return CifarCnnForImageClassification(config)
 
 
@@ -69,13 +74,7 @@ def load_model(
     try:
         model = AutoModelForImageClassification.from_pretrained(source, **options, **head, dtype=torch.float32)
         processor = AutoImageProcessor.from_pretrained(source, **options)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        RuntimeError,
-        SafetensorError,
-    ) as error:  # not there, damaged, no classifier
+    except LOADING_ERRORS as error:
         raise UserError(explain_failure(name, is_local, options["local_files_only"], error)) from error
     if image_size is not None:
         check_image_size(model, image_size)

@@ -60,10 +60,20 @@ def check_options(args: TrainingArguments, recipe: RecipeArguments) -> None:
         UserError: With the value, what is allowed and the remedy.
     """
     check_overrides(recipe.parameter_groups)
+    for name, lowest in (("per_device_train_batch_size", 1), ("per_device_eval_batch_size", 1), ("learning_rate", 0)):
+        if getattr(args, name) < lowest:
+            raise UserError(f"{name}={getattr(args, name)} is out of range; allowed: {lowest} or more")
+    if args.num_train_epochs <= 0 and args.max_steps <= 0:
+        raise UserError(f"num_train_epochs={args.num_train_epochs} is out of range; allowed: above 0")
     if args.metric_for_best_model.removeprefix("eval_") not in METRICS:
         raise UserError(f"metric_for_best_model={args.metric_for_best_model!r}; allowed: {', '.join(METRICS)}")
     if args.dataloader_drop_last:
         raise UserError("dataloader_drop_last=true would drop validation images too; leave it out")
+    if args.push_to_hub:
+        raise UserError(
+            "push_to_hub=true: the Trainer would replace the model card; upload the finished run folder instead, by "
+            "hf upload USER/NAME RUN --exclude 'checkpoints/*'"
+        )
 
 
 def build_trainer(
