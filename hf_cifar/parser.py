@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,17 @@ from .errors import UserError
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Shows defaults, and keeps the lines of a recipe's description."""
+
+
+class ConfigLoader(yaml.SafeLoader):
+    """Safe YAML in which only true and false are booleans, so that `eval_strategy: no` means what it says."""
+
+
+ConfigLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+ConfigLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false)$"), list("tf"))
 
 
 class RecipeParser(HfArgumentParser):
@@ -45,9 +57,12 @@ class RecipeParser(HfArgumentParser):
             UserError: An unknown key, a bad value, or a config that cannot be read.
         """
         argv = list(sys.argv[1:] if argv is None else argv)
-        finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         finder.add_argument("--config")
-        config = finder.parse_known_args(argv)[0].config
+        try:
+            config = finder.parse_known_args(argv)[0].config
+        except argparse.ArgumentError as error:
+            self.error(str(error))
         words = self.read_config(Path(config)) if config else []
         try:
             *values, unknown = self.parse_args_into_dataclasses(
@@ -68,7 +83,7 @@ class RecipeParser(HfArgumentParser):
         if not path.is_file():
             raise UserError(f"config {str(path)!r} does not exist; allowed: a YAML file, as in recipes/cnn/fast.yaml")
         try:
-            options = yaml.safe_load(path.read_text(encoding="utf-8"))
+            options = yaml.load(path.read_text(encoding="utf-8"), Loader=ConfigLoader)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"config {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(options, dict):
@@ -111,7 +126,11 @@ def run_recipe(main: Callable[[], None]) -> Callable[[], None]:
         except UserError as error:
             sys.exit(complain(" ".join(str(error).split()), 2))
         except KeyboardInterrupt:
-            sys.exit(complain("interrupted; --resume_from_checkpoint true goes on from the last checkpoint", 130))
+            sys.exit(
+                complain(
+                    "interrupted; train.py goes on from its last checkpoint by --resume_from_checkpoint true", 130
+                )
+            )
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
                 raise

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from hf_cifar.arguments import SourceArguments
 from hf_cifar.evaluation.comparison import load_data_of, load_runs
+from hf_cifar.files import check_output_folder
 from hf_cifar.parser import RecipeParser, run_recipe
-from hf_cifar.reporting.report import format_table, write_comparison
+from hf_cifar.reporting.report import REPORT_FILES, format_table, write_comparison
 
 
 @run_recipe
@@ -21,8 +22,10 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="Folder of a finished run.")
     parser.add_argument("--output_dir", default="runs/comparison", help="Where the report goes.")
     source, options = parser.parse()
+    folder = Path(options.output_dir)
+    check_output_folder(folder, REPORT_FILES)
     runs = load_runs(options.runs)
-    paths = write_comparison(runs, load_data_of(runs, source), Path(options.output_dir))
+    paths = write_comparison(runs, load_data_of(runs, source), folder)
     print(format_table(runs))
     print(f"Report: {paths['html']} (and {paths['markdown'].name})")
 

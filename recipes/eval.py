@@ -9,11 +9,9 @@ image processor is used, so the numbers are those that its users get.
 from pathlib import Path
 
 from hf_cifar.arguments import SourceArguments
-from hf_cifar.data.split import split_table
 from hf_cifar.data.table import load_cifar10
-from hf_cifar.errors import UserError
-from hf_cifar.evaluation.measure import measure_tables
-from hf_cifar.files import write_json
+from hf_cifar.evaluation.measure import get_validation_table, measure_tables
+from hf_cifar.files import check_output_folder, write_json
 from hf_cifar.models.loading import load_model
 from hf_cifar.parser import RecipeParser, run_recipe
 from hf_cifar.reporting.report import format_estimate
@@ -31,14 +29,14 @@ def main() -> None:
     parser.add_argument("--output_dir", help="New folder for metrics.json and predictions/<split>.parquet.")
     source, options = parser.parse()
     folder = Path(options.output_dir) if options.output_dir else None
-    if folder is not None and folder.exists() and any(folder.iterdir()):
-        raise UserError(f"output_dir={options.output_dir!r} is not empty; give a new folder")
+    if folder is not None:
+        check_output_folder(folder)
     keep_freed_memory()
     model, processor = load_model(
         options.model, cache_dir=source.cache_dir, trust_remote_code=options.trust_remote_code
     )
     data = load_cifar10(source.dataset, source.cache_dir)
-    table = data.test if options.split == "test" else split_table(data.train)[1]
+    table = data.test if options.split == "test" else get_validation_table(data, Path(options.model))
     metrics, rate = measure_tables(
         model, processor, {options.split: table}, folder, choose_device(), options.precision
     )

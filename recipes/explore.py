@@ -12,9 +12,12 @@ from hf_cifar.arguments import DataArguments
 from hf_cifar.data.split import split_table
 from hf_cifar.data.table import load_cifar10
 from hf_cifar.data.transforms import ImageTransform, Preprocessing
+from hf_cifar.files import check_output_folder
 from hf_cifar.parser import RecipeParser, run_recipe
 from hf_cifar.reporting.explore import draw_augmentations, draw_balance, draw_classes
 from hf_cifar.reporting.figures import save_figure
+
+FIGURES = ("classes", "augmentations", "class_balance")
 
 
 @run_recipe
@@ -25,20 +28,18 @@ def main() -> None:
     parser.add_argument("--output_dir", default="runs/explore", help="Where the figures go.")
     parser.add_argument("--seed", type=int, default=0, help="Of the augmentation.")
     args, options = parser.parse()
+    folder = Path(options.output_dir)
+    check_output_folder(folder, [f"{name}.png" for name in FIGURES])
     data = load_cifar10(args.dataset, args.cache_dir)
     train, validation = split_table(data.train, args.validation_size, args.split_seed)
     transform = ImageTransform(Preprocessing(), args.flip, args.translate, options.seed)
-    drawings = {
-        "classes": draw_classes(train),
-        "augmentations": draw_augmentations(train, transform),
-        "class_balance": draw_balance({"train": train, "validation": validation, "test": data.test}),
-    }
-    folder = Path(options.output_dir)
-    for name, figure in drawings.items():
+    tables = {"train": train, "validation": validation, "test": data.test}
+    drawings = (draw_classes(train), draw_augmentations(train, transform), draw_balance(tables))
+    for name, figure in zip(FIGURES, drawings, strict=True):
         save_figure(figure, folder / f"{name}.png")
     sizes = f"{len(train):,} train, {len(validation or ()):,} validation, {len(data.test):,} test"
     print(f"{data.name} from {data.source}: {sizes}")
-    print(f"Figures: {', '.join(str(folder / f'{name}.png') for name in drawings)}")
+    print(f"Figures: {', '.join(str(folder / f'{name}.png') for name in FIGURES)}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ writes a comparison. --smoke does the same on the bundled sample, with smaller s
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +15,9 @@ from pathlib import Path
 from hf_cifar.arguments import SourceArguments
 from hf_cifar.data.table import load_cifar10
 from hf_cifar.evaluation.comparison import load_runs
-from hf_cifar.files import get_cache_dir
+from hf_cifar.files import check_output_folder, get_cache_dir
 from hf_cifar.parser import RecipeParser, run_recipe
-from hf_cifar.reporting.report import format_table, write_comparison
+from hf_cifar.reporting.report import REPORT_FILES, format_table, write_comparison
 
 RECIPES = Path(os.path.relpath(Path(__file__).parent))  # relative: it is recorded in results.json
 # Run folder: YAML, and what --smoke changes to be done in about a minute.
@@ -26,6 +25,12 @@ RUNS = {
     "cnn": ("cnn/fast.yaml", ["--per_device_train_batch_size=100", "--num_train_epochs=4"]),
     "efficientnet-lite0": ("efficientnet/lite0-frozen.yaml", ["--per_device_train_batch_size=100", "--image_size=96"]),
 }
+
+
+def holds_real_run(folder: Path) -> bool:
+    """Whether an earlier quickstart left results on CIFAR-10, worth minutes, in `folder`."""
+    paths = [folder / name / "results.json" for name in RUNS]
+    return any(path.is_file() and '"name": "cifar10",' in path.read_text() for path in paths)
 
 
 @run_recipe
@@ -40,6 +45,12 @@ def main() -> None:
         print(
             "SMOKE: on the bundled sample of 1,500 images, not on CIFAR-10. The numbers say nothing about the models."
         )
+    folder = Path(options.output_dir)
+    if options.smoke and holds_real_run(folder):
+        folder = folder.with_name(f"{folder.name}-smoke")
+        print(f"{options.output_dir} holds a real run, which is kept; this goes to {folder}")
+    check_output_folder(folder, [*RUNS, "comparison"])
+    check_output_folder(folder / "comparison", REPORT_FILES)
     os.environ["HF_CIFAR_CACHE"] = str(get_cache_dir(source.cache_dir))
     data = load_cifar10(source.dataset, source.cache_dir)
     print(
@@ -47,7 +58,7 @@ def main() -> None:
     )
     folders = []
     for step, (name, (config, smoke_options)) in enumerate(RUNS.items(), start=2):
-        folders.append(Path(options.output_dir) / name)
+        folders.append(folder / name)
         print(f"Step {step} of 4: training {folders[-1]} by recipes/{config}", flush=True)
         command = [sys.executable, str(RECIPES / "train.py"), "--config", str(RECIPES / config)]
         command += [f"--output_dir={folders[-1]}", "--overwrite_run=true", f"--dataset={source.dataset}"]
@@ -57,9 +68,7 @@ def main() -> None:
             sys.exit(code)  # train.py has said why
     print("Step 4 of 4: comparing", flush=True)
     runs = load_runs([str(folder) for folder in folders])
-    comparison = Path(options.output_dir) / "comparison"
-    shutil.rmtree(comparison, ignore_errors=True)
-    paths = write_comparison(runs, data, comparison)
+    paths = write_comparison(runs, data, folder / "comparison")
     print(f"\n{format_table(runs)}\n\nReport: {paths['html']}")
 
 

@@ -17,18 +17,19 @@ from hf_cifar.arguments import DataArguments, ModelArguments, RecipeArguments
 from hf_cifar.data.split import split_table
 from hf_cifar.data.table import load_cifar10
 from hf_cifar.data.transforms import Preprocessing
-from hf_cifar.errors import UserError
-from hf_cifar.evaluation.measure import complete_run
+from hf_cifar.evaluation.cost import describe_environment
+from hf_cifar.evaluation.measure import measure_run
 from hf_cifar.evaluation.metrics import build_compute_metrics
+from hf_cifar.evaluation.results import write_results
 from hf_cifar.files import get_cache_dir
-from hf_cifar.models.loading import build_cifar_cnn, describe_base_model, load_for_fine_tuning
+from hf_cifar.models.loading import build_cifar_cnn, load_for_fine_tuning
 from hf_cifar.parser import RecipeParser, run_recipe
 from hf_cifar.publishing.cards import write_card
 from hf_cifar.reporting.figures import write_run_figures
 from hf_cifar.training.fit import fit, get_precision
-from hf_cifar.training.hardware import describe_hardware, keep_freed_memory
+from hf_cifar.training.hardware import keep_freed_memory
 from hf_cifar.training.run_folder import check_run_folder, clear_run_folder, save_model
-from hf_cifar.training.trainer import check_options, get_training_defaults
+from hf_cifar.training.trainer import check_model, check_options, get_training_defaults
 
 
 @run_recipe
@@ -39,7 +40,7 @@ def main() -> None:
     data_args, model_args, recipe, args, _ = parser.parse()
     folder = Path(args.output_dir)
     checkpoint = check_run_folder(folder, recipe.overwrite_run, args.resume_from_checkpoint)
-    check_options(args, recipe)
+    check_options(args, recipe, has_validation=data_args.validation_size > 0)
     args.output_dir = str(folder / "checkpoints")
     keep_freed_memory()
 
@@ -51,34 +52,34 @@ def main() -> None:
             model = build_cifar_cnn(model_args.model_config, data.class_names)
             preprocessing, base_model = Preprocessing(model.config.image_size), None
         else:
-            options = {"revision": model_args.model_revision, "trust_remote_code": model_args.trust_remote_code}
-            name, size = model_args.model_name_or_path, model_args.image_size
-            model, preprocessing = load_for_fine_tuning(name, data.class_names, size, data_args.cache_dir, **options)
-            base_model = describe_base_model(model, name, model_args.model_revision)
-    if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
-        raise UserError(f"gradient_checkpointing=true: {type(model).__name__} does not support it; leave it out")
-    precision, is_main = get_precision(args), args.process_index == 0
+            model, preprocessing, base_model = load_for_fine_tuning(model_args, data.class_names, data_args.cache_dir)
+    head_only = model_args.finetune == "head"
+    check_model(model, args, head_only)
+    environment, is_main = describe_environment(get_precision(args), args.world_size), args.process_index == 0
     if is_main:
         clear_run_folder(folder, keep_checkpoints=checkpoint is not None)
         print(f"Data: {data.name} from {data.source}: {len(train):,} train, {len(validation or ()):,} validation, "
               f"{len(data.test):,} test")  # fmt: skip
-        print(f"Hardware: {describe_hardware()}; precision {precision}; {args.world_size} process(es)")
+        print("Hardware: {hardware}; precision {precision}; {world_size} process(es)".format(**environment))
         if data.is_sample:
             print("NOTE: this is the bundled sample, not CIFAR-10; its accuracy says nothing about the model")
 
     outcome = fit(
         model, preprocessing, train, validation, args, data_args, recipe,
         build_compute_metrics(len(data.class_names)), get_cache_dir(data_args.cache_dir),
-        head_only=model_args.finetune == "head", checkpoint=checkpoint,
+        head_only=head_only, checkpoint=checkpoint,
     )  # fmt: skip
     if not is_main:
         return
     save_model(model, preprocessing, folder)
     command = shlex.join(["python", "recipes/train.py", *sys.argv[1:]])
-    options = (data_args, model_args, recipe)
-    results = complete_run(folder, data, train, validation, args, options, command, precision, outcome, base_model)
+    results = measure_run(
+        folder, data, train, validation, args, (data_args, model_args, recipe), command, environment, outcome,
+        base_model, trust_remote_code=model_args.trust_remote_code,
+    )  # fmt: skip
     write_run_figures(folder, results)
     write_card(folder, results)
+    write_results(folder, results)  # last: its presence means that the run is complete
     accuracy = results["metrics"]["test"]["accuracy"]
     print(f"Test accuracy {accuracy['value']:.2%} (95 % interval {accuracy['low']:.1%} to {accuracy['high']:.1%}) "
           f"after {outcome.epochs:g} epochs in {outcome.train_seconds + outcome.feature_seconds:.0f} s; "

@@ -51,7 +51,9 @@ def test_runs_of_one_name_are_told_apart(cnn_run, tmp_path):
     twin = tmp_path / "twin"
     shutil.copytree(cnn_run, twin, ignore=shutil.ignore_patterns("checkpoints"))
     names = [run.name for run in load_runs([str(cnn_run), str(twin)])]
-    assert names == ["Tiny CNN (cnn)", "Tiny CNN (twin)"]
+    assert names == [f"Tiny CNN ({cnn_run})", f"Tiny CNN ({twin})"]
+    with pytest.raises(UserError, match="given twice"):
+        load_runs([str(cnn_run), f"{cnn_run}/../cnn"])
 
 
 def test_other_test_sets_are_refused(cnn_run, tmp_path):

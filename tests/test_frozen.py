@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 
+from hf_cifar.arguments import ModelArguments
 from hf_cifar.data.constants import CLASS_NAMES
 from hf_cifar.data.table import read_images
 from hf_cifar.data.transforms import Preprocessing
@@ -18,7 +19,8 @@ CPU = torch.device("cpu")
 @pytest.fixture(params=["tiny_vit", "tiny_convnext"])
 def backbone(request):
     torch.manual_seed(0)
-    return load_for_fine_tuning(str(request.getfixturevalue(request.param)), list(CLASS_NAMES))
+    arguments = ModelArguments(str(request.getfixturevalue(request.param)))
+    return load_for_fine_tuning(arguments, list(CLASS_NAMES))[:2]
 
 
 def test_the_head_on_features_is_the_full_model(backbone, data, tmp_path):
@@ -53,6 +55,9 @@ def test_features_are_computed_once_and_anew_when_anything_changes(backbone, dat
         next(parameter for name, parameter in model.named_parameters() if "classifier" not in name).add_(0.1)
     get_features(model, table, preprocessing, tmp_path, CPU, "fp32")
     assert len(calls) == 5
+    model.config.hidden_act = "relu"  # the same weights compute something else
+    get_features(model, table, preprocessing, tmp_path, CPU, "fp32")
+    assert len(calls) == 6
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip"])

@@ -2,8 +2,10 @@
 
 import pytest
 from transformers import AutoImageProcessor
+from transformers.image_utils import PILImageResampling
 
 from hf_cifar.data.transforms import Preprocessing
+from hf_cifar.errors import UserError
 from hf_cifar.models.image_processors import build_image_processor, read_preprocessing
 
 
@@ -18,3 +20,10 @@ def test_a_processor_that_does_not_normalise(tmp_path):
     processor = build_image_processor(Preprocessing())
     processor.do_normalize = False
     assert read_preprocessing(processor, 64) == Preprocessing(64, (0.0,) * 3, (1.0,) * 3)
+
+
+def test_interpolation_that_torchvision_lacks_is_refused():
+    processor = build_image_processor(Preprocessing())
+    processor.resample = PILImageResampling.HAMMING
+    with pytest.raises(UserError, match="HAMMING interpolation; allowed: .*bicubic"):
+        read_preprocessing(processor)

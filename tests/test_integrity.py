@@ -24,14 +24,16 @@ def miniature(monkeypatch):
 
 
 def test_canonical_content_passes_unchanged(miniature):
-    images, labels = put_in_canonical_order(*miniature, "train", FILES)
+    images, labels = put_in_canonical_order(*miniature, "train", FILES, "labels.json")
     assert np.array_equal(images, miniature[0]) and np.array_equal(labels, miniature[1])
 
 
 def test_blocks_in_another_order_are_put_back(miniature):
     order = np.array([3, 0, 4, 2, 1])
     rows = (order[:, None] * 4 + np.arange(4)).ravel()
-    images, labels = put_in_canonical_order(miniature[0][rows], miniature[1][rows], "train", ["all.parquet"])
+    images, labels = put_in_canonical_order(
+        miniature[0][rows], miniature[1][rows], "train", ["all.parquet"], "all.parquet"
+    )
     assert np.array_equal(images, miniature[0]) and np.array_equal(labels, miniature[1])
 
 
@@ -39,22 +41,22 @@ def test_an_altered_pixel_names_its_file(miniature):
     images = miniature[0].copy()
     images[9, 3, 3, 0] ^= 1
     with pytest.raises(UserError, match=r"batch_2\.png: images 8 to 11 have SHA-256"):
-        put_in_canonical_order(images, miniature[1], "train", FILES)
+        put_in_canonical_order(images, miniature[1], "train", FILES, "labels.json")
 
 
 def test_a_block_twice_is_refused(miniature):
     rows = np.r_[0:16, 0:4]
     with pytest.raises(UserError, match="block_4 is missing"):
-        put_in_canonical_order(miniature[0][rows], miniature[1][rows], "train", FILES)
+        put_in_canonical_order(miniature[0][rows], miniature[1][rows], "train", FILES, "labels.json")
 
 
 def test_altered_labels_are_refused(miniature):
     labels = miniature[1].copy()
     labels[0] = (labels[0] + 1) % 10
-    with pytest.raises(UserError, match="labels are not CIFAR-10's"):
-        put_in_canonical_order(miniature[0], labels, "train", FILES)
+    with pytest.raises(UserError, match=r"labels\.json: the train labels are not CIFAR-10's"):
+        put_in_canonical_order(miniature[0], labels, "train", FILES, "labels.json")
 
 
 def test_a_truncated_split_is_refused(miniature):
     with pytest.raises(UserError, match="has 19 images"):
-        put_in_canonical_order(miniature[0][:19], miniature[1][:19], "train", FILES)
+        put_in_canonical_order(miniature[0][:19], miniature[1][:19], "train", FILES, "labels.json")

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from hf_cifar.arguments import ModelArguments
 from hf_cifar.data.constants import CLASS_NAMES
 from hf_cifar.errors import UserError
 from hf_cifar.models.loading import (
@@ -25,7 +26,7 @@ NAMES = list(CLASS_NAMES)
 def test_a_checkpoint_gets_a_new_head_and_keeps_the_rest(checkpoint, request):
     folder = request.getfixturevalue(checkpoint)
     original, _ = load_model(str(folder))
-    model, preprocessing = load_for_fine_tuning(str(folder), NAMES)
+    model, preprocessing, _ = load_for_fine_tuning(ModelArguments(str(folder)), NAMES)
     assert model.config.num_labels == 10 and model.config.id2label[9] == "truck"
     assert find_classifier(model).out_features == 10 and find_classifier(original).out_features == 7
     assert preprocessing.image_size == original.config.image_size
@@ -34,7 +35,8 @@ def test_a_checkpoint_gets_a_new_head_and_keeps_the_rest(checkpoint, request):
 
 
 def test_the_offline_backbone_gets_our_labels_and_preprocessing(tmp_path):
-    model, preprocessing = load_for_fine_tuning("offline:efficientnet-lite0", NAMES, 96)
+    args = ModelArguments("offline:efficientnet-lite0", image_size=96)
+    model, preprocessing, _ = load_for_fine_tuning(args, NAMES)
     assert preprocessing.image_size == 96 and preprocessing.mean == (0.5, 0.5, 0.5)
     model.save_pretrained(tmp_path)
     _, processor = load_model(str(tmp_path))
@@ -43,9 +45,9 @@ def test_the_offline_backbone_gets_our_labels_and_preprocessing(tmp_path):
 
 
 def test_sizes_that_position_embeddings_cannot_take_are_refused(tiny_vit, tiny_convnext):
-    with pytest.raises(UserError, match="image_size=64 does not fit .*allowed: 32"):
-        load_for_fine_tuning(str(tiny_vit), NAMES, 64)
-    assert load_for_fine_tuning(str(tiny_convnext), NAMES, 32)[1].image_size == 32
+    with pytest.raises(UserError, match="image_size=64 does not fit this model .*leave image_size out"):
+        load_for_fine_tuning(ModelArguments(str(tiny_vit), image_size=64), NAMES)
+    assert load_for_fine_tuning(ModelArguments(str(tiny_convnext), image_size=32), NAMES)[1].image_size == 32
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,25 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path):
         load_model(str(tmp_path))
 
 
+@pytest.mark.parametrize("change", [{"hidden_size": "abc"}, {"patch_size": None}, {"model_type": "nope"}, None])
+def test_a_damaged_config_is_refused(tiny_vit, tmp_path, change):
+    for path in tiny_vit.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(change and config | change))
+    with pytest.raises(UserError, match="model folder .* cannot be loaded"):
+        load_model(str(tmp_path))
+
+
+def test_equal_seeds_give_equal_heads_whether_or_not_the_backbone_is_cached(tmp_path):
+    hashes = []
+    for _ in range(2):  # the first load converts the weights
+        torch.manual_seed(0)
+        model, _, _ = load_for_fine_tuning(ModelArguments("offline:efficientnet-lite0"), NAMES, tmp_path)
+        hashes.append(hash_weights(model))
+    assert hashes[0] == hashes[1]
+
+
 def test_truncated_weights_are_refused(tiny_vit, tmp_path):
     for path in tiny_vit.iterdir():
         content = path.read_bytes()
@@ -79,6 +100,8 @@ def test_truncated_weights_are_refused(tiny_vit, tmp_path):
     [
         ({"widths": [1]}, "unknown field 'widths'; allowed: batch_norm_eps"),
         ({"depths": [1]}, "must be of one length"),
+        ({"stem": "whitening", "stem_kernel_size": 0}, "stem_kernel_size=0 must be from 1"),
+        ({"num_channels": 1}, "does not fit RGB images"),
         ({"stem": "big"}, "expected one of"),
         ({"hidden_sizes": "wide"}, "hidden_sizes"),
     ],

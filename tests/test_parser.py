@@ -30,7 +30,7 @@ def test_every_recipe_parses_and_says_what_it_is(path):
     parser = RecipeParser(DataArguments, ModelArguments, RecipeArguments, TrainingArguments)
     parser.set_defaults(**get_training_defaults())
     _, model_args, recipe, args, _ = parser.parse(["--config", str(path)])
-    check_overrides(recipe.parameter_groups)
+    check_overrides(recipe.parameter_groups, recipe.optimizer)
     if model_args.model_name_or_path is None:
         build_cifar_cnn(model_args.model_config, list("abcdefghij"))
     assert args.run_name and args.output_dir.startswith("runs/")
@@ -41,10 +41,12 @@ def test_every_recipe_parses_and_says_what_it_is(path):
 def test_yaml_sets_defaults_and_the_command_line_wins(tmp_path):
     data, model, _, args, _ = parse(
         tmp_path,
-        "learning_rate: 1e-3\nflip: random\nmodel_config: {depths: [1, 1, 1]}\nseed: 7\nbf16: false\nweight_decay:\n",
+        "learning_rate: 1e-3\neval_strategy: no\nload_best_model_at_end: false\nflip: random\n"
+        "model_config: {depths: [1, 1, 1]}\nseed: 7\nbf16: false\nweight_decay:\n",
         "--seed=9", "--translate", "3",
     )  # fmt: skip
     assert args.learning_rate == 0.001  # YAML 1.1 reads 1e-3 as a string
+    assert args.eval_strategy == "no"  # YAML 1.1 reads no as false
     assert (data.flip, data.translate, args.seed) == ("random", 3, 9)
     assert model.model_config == {"depths": [1, 1, 1]} and args.bf16 is False and args.weight_decay == 0.0
 
@@ -56,7 +58,7 @@ def test_yaml_sets_defaults_and_the_command_line_wins(tmp_path):
         ("", ("--flipp=random",), "is not a mapping"),
         ("flip: random", ("--flipp=random",), "unknown option 'flipp' in the command line; did you mean 'flip'"),
         ("learning_rate: fast", (), "learning.rate: invalid float value: 'fast'"),
-        ("learning_rate: [1, 2]", (), "2"),
+        ("learning_rate: [1, 2]", (), "unknown option '2'"),
         ("flip: sideways", (), "invalid choice: '?sideways'?.*none"),
         ("num_train_epochs: {a: 1}", (), "num.train.epochs: invalid float value"),
         ("translate: 40", (), "translate=40 pixels is out of range; allowed: 0 to 31"),
@@ -65,8 +67,9 @@ def test_yaml_sets_defaults_and_the_command_line_wins(tmp_path):
         ("finetune: head", (), "finetune=head needs a pretrained model"),
         ("model_name_or_path: x\nmodel_config: {stem: none}", (), "model_config describes a CifarCnn"),
         ("image_size: 64", (), "image_size is for pretrained models"),
-        ("eval_strategy: sometimes", (), "sometimes"),
-        ("bf16: maybe", (), "bf16"),
+        ("eval_strategy: sometimes", (), "invalid choice: '?sometimes'?.*'?no'?"),
+        ("bf16: maybe", (), "got maybe"),
+        ("flip: random", ("--config",), "--config: expected one argument"),
         ("- a\n- b", (), "is not a mapping"),
         ("a: [", (), "is not YAML"),
         ("config: other.yaml", (), "unknown option 'config'"),
@@ -86,7 +89,7 @@ def test_a_missing_config_is_said(tmp_path):
     ("error", "code", "line"),
     [
         (UserError("flip='x'\n is wrong"), 2, "error: flip='x' is wrong\n"),
-        (KeyboardInterrupt(), 130, "error: interrupted; --resume_from_checkpoint true goes on"),
+        (KeyboardInterrupt(), 130, "error: interrupted; train.py goes on from its last checkpoint"),
         (
             OSError(28, "No space left on device", "runs/x"),
             2,

@@ -33,6 +33,14 @@ def test_they_are_what_a_pipeline_says(run, request, data):
         np.testing.assert_allclose(row, [answer[name] for name in CLASS_NAMES], atol=1e-4)
 
 
+def test_a_diverged_model_is_said_to_be_one(cnn_run, data):
+    model, processor = load_model(str(cnn_run))
+    with torch.no_grad():
+        model.classifier[-1].weight.fill_(float("nan"))
+    with pytest.raises(UserError, match="training diverged. Lower learning_rate"):
+        predict_probabilities(model, processor, read_images(data.test)[:4], torch.device("cpu"))
+
+
 def test_classes_are_matched_by_name_in_any_order_and_spelling():
     labels = {i: name.upper() + "_" for i, name in enumerate(reversed(CLASS_NAMES))}
     assert match_classes(labels, list(CLASS_NAMES)) == list(range(9, -1, -1))

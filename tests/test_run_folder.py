@@ -13,6 +13,7 @@ def finished(tmp_path):
     (folder / "predictions").mkdir()
     for name in ("results.json", "model.safetensors", "predictions/test.parquet"):
         (folder / name).write_text("old")
+    (folder / "checkpoints/checkpoint-3/trainer_state.json").write_text("{}")
     return folder
 
 
@@ -55,7 +56,7 @@ def test_a_missing_checkpoint_is_said(tmp_path, resume):
 
 def test_a_file_in_the_way_is_said(tmp_path):
     (tmp_path / "run").write_text("")
-    with pytest.raises(UserError, match="is a file"):
+    with pytest.raises(UserError, match="is not a folder that can be written"):
         check_run_folder(tmp_path / "run", False, None)
 
 
@@ -64,3 +65,29 @@ def test_clearing_keeps_checkpoints_when_asked(finished):
     assert [path.name for path in finished.iterdir()] == ["checkpoints"]
     clear_run_folder(finished, keep_checkpoints=False)
     assert not list(finished.iterdir())
+
+
+def test_half_written_checkpoints_are_passed_over(finished):
+    (finished / "results.json").unlink()
+    (finished / "checkpoints/checkpoint-6").mkdir()  # killed before trainer_state.json
+    assert check_run_folder(finished, False, "true").endswith("checkpoint-3")
+    with pytest.raises(UserError, match="there is no checkpoint"):
+        check_run_folder(finished, True, str(finished / "checkpoints/checkpoint-6"))
+
+
+def test_a_killed_writes_litter_is_no_obstacle_and_is_cleared(finished):
+    (finished / "results.json").unlink()
+    (finished / ".results.json.ab12cd34").mkdir()
+    check_run_folder(finished, True, None)
+    clear_run_folder(finished, keep_checkpoints=False)
+    assert not list(finished.iterdir())
+
+
+def test_another_runs_checkpoint_does_not_open_an_unfinished_run(finished, tmp_path):
+    elsewhere = tmp_path / "elsewhere/checkpoint-1"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "trainer_state.json").write_text("{}")
+    (finished / "results.json").unlink()
+    with pytest.raises(UserError, match="holds an unfinished run"):
+        check_run_folder(finished, False, str(elsewhere))
+    assert check_run_folder(tmp_path / "new", False, str(elsewhere)) == str(elsewhere)

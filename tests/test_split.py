@@ -61,7 +61,7 @@ def test_seeds_give_different_splits():
     assert len(np.intersect1d(first, second)) < 40
 
 
-@pytest.mark.parametrize("size", [-0.1, 999, 3])
+@pytest.mark.parametrize("size", [-0.1, 999, 3, float("nan"), float("inf")])
 def test_sizes_that_cannot_be_are_refused(size):
     with pytest.raises(UserError, match="validation_size"):
         split_train_validation(np.arange(1000) % 10, np.arange(1000), size)

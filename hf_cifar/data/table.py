@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,34 +67,42 @@ def load_cifar10(dataset: str = "auto", cache_dir: str | Path | None = None) -> 
     """
     cache = get_cache_dir(cache_dir)
     remembered = cache / "tables" / "auto.json"  # what `auto` found last, so that it asks no network again
-    if dataset == "auto" and remembered.is_file():
-        folder = cache / "tables" / json.loads(remembered.read_text())["key"]
-        if (data := open_table(folder)) is not None:
+    if dataset == "auto" and (facts := read_json(remembered)) is not None:
+        data = open_table(cache / "tables" / facts["folder"], facts["source"])
+        if data is not None:
             return data
     source = find_source(dataset, cache)
-    folder = cache / "tables" / source.key[:16]
-    data = open_table(folder) or build_table(source, folder)
+    # The sample keeps its own indices, so its files mean something else when they are given as a folder.
+    folder = cache / "tables" / f"{'sample' if source.is_sample else 'cifar10'}-{source.key[:16]}"
+    data = open_table(folder, source.description) or build_table(source, folder)
     if dataset == "auto":
-        write_json(remembered, {"key": source.key[:16]})
+        write_json(remembered, {"folder": folder.name, "source": source.description})
     return data
 
 
-def open_table(folder: Path) -> ImageData | None:
-    """The table in `folder`, or None where there is none or its content no longer has the recorded hashes."""
-    if not (folder / "table.json").is_file():
-        return None
-    facts = json.loads((folder / "table.json").read_text())
+def read_json(path: Path) -> dict | None:
+    """A small cache file's content, or None where there is none or it is damaged."""
     try:
-        data = ImageData(
-            **facts, **{split: datasets.load_from_disk(str(folder / split)) for split in ("train", "test")}
-        )
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def open_table(folder: Path, description: str) -> ImageData | None:
+    """The table in `folder`, or None where there is none or its content no longer has the recorded hashes."""
+    if not folder.is_dir():
+        return None
+    facts = read_json(folder / "table.json") or {"name": "", "hashes": {}}
+    try:
+        tables = {split: datasets.load_from_disk(str(folder / split)) for split in ("train", "test")}
+        data = ImageData(source=description, **facts, **tables)
         intact = hash_tables(data.train, data.test) == data.hashes
     except (OSError, ValueError, pa.ArrowInvalid) as error:
         logger.info("%s: %s", folder, error)
         intact = False
     if not intact:
         logger.warning("The cached table %s is damaged: decoding the data again", folder)
-        folder.rename(folder.with_name(f"{folder.name}.damaged"))
+        shutil.rmtree(folder)
         return None
     return data
 
@@ -103,21 +112,22 @@ def build_table(source: Source, folder: Path) -> ImageData:
     tables = {split: make_table(raw, split, source.is_sample) for split, raw in source.read().items()}
     facts = {
         "name": "cifar10-sample" if source.is_sample else "cifar10",
-        "source": source.description,
         "hashes": hash_tables(**tables),
     }
     with write_then_rename(folder) as temporary:
         for split, table in tables.items():
             table.save_to_disk(str(temporary / split))
         write_json(temporary / "table.json", facts)
-    return ImageData(**facts, **{split: datasets.load_from_disk(str(folder / split)) for split in tables})
+    return ImageData(
+        source=source.description, **facts, **{split: datasets.load_from_disk(str(folder / split)) for split in tables}
+    )
 
 
 def make_table(raw: RawSplit, split: str, is_sample: bool = False) -> datasets.Dataset:
     """Turn a decoded split into a table; whole CIFAR-10 is checked and put in canonical order first."""
     images, labels = raw.images, raw.labels
     if not is_sample:
-        images, labels = put_in_canonical_order(images, labels, split, raw.file_names)
+        images, labels = put_in_canonical_order(images, labels, split, raw.file_names, raw.label_file)
     if labels.min() < 0 or labels.max() >= len(CLASS_NAMES):
         raise UserError(f"{raw.file_names[0]}: labels run from {labels.min()} to {labels.max()}; allowed: 0 to 9")
     indices = raw.indices if is_sample and raw.indices is not None else np.arange(len(images))

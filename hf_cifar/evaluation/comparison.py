@@ -42,10 +42,12 @@ def load_runs(folders: list[str]) -> list[Run]:
         results = read_results(folder)
         predictions = read_predictions(folder / "predictions" / "test.parquet")
         runs.append(Run(results["model"]["name"], folder, results, predictions))
+    if len({run.folder.resolve() for run in runs}) < len(runs):
+        raise UserError(f"a run folder is given twice ({', '.join(folders)}); give each once")
     names = [run.name for run in runs]
     for run in runs:  # two runs of one recipe are told apart by their folders
         if names.count(run.name) > 1:
-            run.name = f"{run.name} ({run.folder.name})"
+            run.name = f"{run.name} ({run.folder})"
     first = runs[0]
     for run in runs[1:]:
         if run.results["data"]["hashes"]["test"] != first.results["data"]["hashes"]["test"]:

@@ -36,6 +36,10 @@ def measure_peak_memory() -> int:
     """Most memory held so far in bytes: the GPU's where there is one, else this process's resident set."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux's ru_maxrss would include the parent's at the time of the fork
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -8,15 +8,16 @@ import datasets
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
-from ..data.split import hash_indices
+from ..data.split import hash_indices, split_table
 from ..data.table import ImageData, read_column, read_images
+from ..errors import UserError
 from ..models.image_processors import read_preprocessing
 from ..models.loading import hash_weights, load_model
 from ..training.fit import Outcome
-from .cost import count_flops, count_parameters, describe_environment, measure_peak_memory
+from .cost import count_flops, count_parameters, measure_peak_memory
 from .metrics import compute_all_metrics
 from .predictions import make_predictions, match_classes, predict_probabilities, write_predictions
-from .results import SCHEMA_VERSION, write_results
+from .results import FILE_NAME, SCHEMA_VERSION, read_results
 
 
 def measure_tables(
@@ -56,6 +57,22 @@ def measure_tables(
     return metrics, rate
 
 
+def get_validation_table(data: ImageData, folder: Path) -> datasets.Dataset:
+    """The validation images of the run in `folder`; of the default split where `folder` holds no run.
+
+    Raises:
+        UserError: The run had no validation images, or had others than its options now give.
+    """
+    if not (folder / FILE_NAME).is_file():
+        return split_table(data.train)[1]
+    results = read_results(folder)
+    options, expected = results["recipe"]["options"], results["data"]["validation_sha256"]
+    validation = split_table(data.train, options["validation_size"], options["split_seed"])[1]
+    if validation is None or hash_indices(read_column(validation, "index")) != expected:
+        raise UserError(f"{folder}: the run kept no validation images of {data.name}; allowed: --split test")
+    return validation
+
+
 def describe_model(model: PreTrainedModel, processor, name: str, base_model: dict | None = None) -> dict[str, object]:
     """The `model` section of results.json."""
     image_size = read_preprocessing(processor).image_size
@@ -88,22 +105,22 @@ def describe_data(
 
 def describe_recipe(command: str, args: TrainingArguments, *options: object) -> dict[str, object]:
     """The `recipe` section of results.json: all our options, and the `TrainingArguments` that were changed."""
-    has_validation = args.eval_strategy != "no"
     defaults = {field.name: field.default for field in dataclasses.fields(args)}
     paths = {"output_dir", "logging_dir", "run_name", "resume_from_checkpoint", "deepspeed", "fsdp_config"}
     training = {key: value for key, value in args.to_dict().items() if value != defaults.get(key) and key not in paths}
     resolved = {key: value for each in options for key, value in dataclasses.asdict(each).items()}
     resolved.pop("cache_dir")
+    metric = args.metric_for_best_model
     return {
         "command": command,
-        "selection": f"best epoch by validation {args.metric_for_best_model}" if has_validation else "last epoch",
+        "selection": f"best epoch by validation {metric}" if args.load_best_model_at_end else "last epoch",
         "seed": args.seed,
         "tta": "none",
         "options": resolved | training,
     }
 
 
-def complete_run(
+def measure_run(
     folder: Path,
     data: ImageData,
     train: datasets.Dataset,
@@ -111,27 +128,29 @@ def complete_run(
     args: TrainingArguments,
     options: tuple[object, ...],
     command: str,
-    precision: str,
+    environment: dict[str, object],
     outcome: Outcome,
     base_model: dict | None,
+    trust_remote_code: bool = False,
 ) -> dict[str, object]:
-    """Measure the model saved in `folder`, loaded as a stranger would, and write predictions and results.json.
+    """Measure the model saved in `folder`, loaded as a stranger would, and write its predictions.
 
     Args:
         folder: the run folder with the model in it.
         data, train, validation: what it was trained on; its test split is evaluated here, once.
         args, options: the run's `TrainingArguments` and our own options.
         command: that made the run.
-        precision: "bf16", "fp16" or "fp32", for evaluation too.
+        environment: as `describe_environment` had it when the run began; its precision is used for evaluation too.
         outcome: of training.
         base_model: where fine-tuning started.
+        trust_remote_code: whether to run Python files that came with the base model.
 
     Returns:
-        What was written to results.json.
+        The results, for `write_results` when all else of the run is written.
     """
-    model, processor = load_model(str(folder))
+    model, processor = load_model(str(folder), trust_remote_code=trust_remote_code)
     tables = ({"validation": validation} if validation else {}) | {"test": data.test}
-    metrics, rate = measure_tables(model, processor, tables, folder, args.device, precision)
+    metrics, rate = measure_tables(model, processor, tables, folder, args.device, environment["precision"])
     cost = {
         "train_seconds": outcome.train_seconds,
         "feature_seconds": outcome.feature_seconds,
@@ -148,7 +167,6 @@ def complete_run(
         "history": outcome.history,
         "metrics": metrics,
         "cost": cost,
-        "environment": describe_environment(precision, args.world_size),
+        "environment": environment,
     }
-    write_results(folder, results)
     return results

@@ -43,6 +43,9 @@ def predict_probabilities(
 
     Returns:
         float32 (N, K).
+
+    Raises:
+        UserError: The model gives NaN or infinity.
     """
     model = model.to(device, memory_format=torch.channels_last).eval()
     # TimmWrapper's processor takes Pillow images; the others take a whole batch, which is faster.
@@ -62,7 +65,12 @@ def predict_probabilities(
             pixel_values = processor(images=batch, return_tensors="pt")["pixel_values"].to(device)
             probabilities.append(model(pixel_values=pixel_values).logits.float().softmax(-1).cpu())
             progress.update(len(batch))
-    return torch.cat(probabilities).numpy()
+    result = torch.cat(probabilities).numpy()
+    if not np.isfinite(result).all():
+        raise UserError(
+            "the model's outputs are not finite: its training diverged. Lower learning_rate, or train in fp32"
+        )
+    return result
 
 
 def match_classes(id2label: dict[int, str], class_names: list[str]) -> list[int]:

@@ -74,6 +74,10 @@ class CifarCnnConfig(PreTrainedConfig):
             )
         if min([*self.hidden_sizes, *self.classifier_hidden_sizes]) < 1:
             raise ValueError("hidden_sizes and classifier_hidden_sizes must be positive")
+        if not 1 <= self.stem_kernel_size <= self.image_size:
+            raise ValueError(
+                f"stem_kernel_size={self.stem_kernel_size} must be from 1 to image_size={self.image_size}"
+            )
         if self.final_size < 1:
             raise ValueError(f"image_size={self.image_size} is too small for {len(self.depths)} stages of halving")
 

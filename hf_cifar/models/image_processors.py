@@ -5,6 +5,7 @@ from transformers import PreTrainedModel, ViTImageProcessor
 from transformers.image_utils import PILImageResampling
 
 from ..data.transforms import Preprocessing
+from ..errors import UserError
 
 # Pillow's numbers, which processors save, and torchvision's names.
 _INTERPOLATIONS = {
@@ -21,9 +22,15 @@ def read_preprocessing(processor, image_size: int | None = None) -> Preprocessin
     Args:
         processor: any transformers image processor, TimmWrapper's included.
         image_size: overrides the processor's size, in pixels.
+
+    Raises:
+        UserError: It resizes in a way that torchvision does not offer.
     """
+    known = ", ".join(_INTERPOLATIONS.values())
     if hasattr(processor, "data_config"):  # TimmWrapperImageProcessor
         config = processor.data_config
+        if config["interpolation"] not in _INTERPOLATIONS.values():
+            raise UserError(f"the model resizes by {config['interpolation']!r} interpolation; allowed: {known}")
         return Preprocessing(
             image_size or config["input_size"][-1],
             tuple(config["mean"]),
@@ -33,11 +40,14 @@ def read_preprocessing(processor, image_size: int | None = None) -> Preprocessin
     size = processor.size
     native = size.get("height") or size.get("shortest_edge")
     normalizes = processor.do_normalize
+    resample = PILImageResampling(processor.resample)
+    if resample not in _INTERPOLATIONS:
+        raise UserError(f"the model resizes by {resample.name} interpolation; allowed: {known}")
     return Preprocessing(
         image_size or native,
         tuple(processor.image_mean) if normalizes else (0.0, 0.0, 0.0),
         tuple(processor.image_std) if normalizes else (1.0, 1.0, 1.0),
-        _INTERPOLATIONS[PILImageResampling(processor.resample)],
+        _INTERPOLATIONS[resample],
     )
 
 

@@ -5,10 +5,12 @@ import logging
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
+from ..arguments import ModelArguments
 from ..data.transforms import Preprocessing
 from ..errors import UserError
 from ..files import get_cache_dir
@@ -20,7 +22,17 @@ from .offline import BACKBONES, find_offline_checkpoint
 logger = logging.getLogger(__name__)
 
 # What transformers raises for a model that is not there, is damaged, or is no image classifier.
-LOADING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+)
 
 
 def build_cifar_cnn(options: dict, class_names: list[str]) -> CifarCnnForImageClassification:
@@ -55,7 +67,7 @@ def load_model(
     Args:
         name: Hub id, local folder, or `offline:` backbone.
         class_names: for fine-tuning; a head of another size is replaced by a fresh one. None keeps the saved head.
-        image_size: for fine-tuning; the input size in pixels that the model's config shall record.
+        image_size: for fine-tuning; an input size in pixels that the model must be able to take.
         revision: of a Hub id.
         cache_dir: see `get_cache_dir`; for `offline:` backbones.
         trust_remote_code: whether to run Python files that come with the model.
@@ -95,25 +107,33 @@ def explain_failure(name: str, is_local: bool, is_offline: bool, error: Exceptio
 
 
 def check_image_size(model: PreTrainedModel, image_size: int) -> None:
-    """Refuse sizes that a model with position embeddings cannot take.
+    """Refuse sizes that a model cannot take, as those with fixed position embeddings, by trying one image.
 
     Raises:
-        UserError: The model takes one size only.
+        UserError: With the model's own words.
     """
-    native = getattr(model.config, "image_size", image_size)
-    has_positions = any("position_embedding" in key or "pos_embed" in key for key in model.state_dict())
-    if has_positions and native != image_size:
-        raise UserError(f"image_size={image_size} does not fit this model's position embeddings; allowed: {native}")
+    try:
+        with torch.inference_mode():
+            model.eval()(torch.zeros(1, 3, image_size, image_size))
+    except (ValueError, AssertionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"image_size={image_size} does not fit this model ({reason}); leave image_size out") from error
 
 
 def load_for_fine_tuning(
-    name: str, class_names: list[str], image_size: int | None = None, cache_dir: str | Path | None = None, **options
-) -> tuple[PreTrainedModel, Preprocessing]:
-    """`load_model` with a head for `class_names`, and the preprocessing that its training and its users share."""
-    model, processor = load_model(name, class_names, image_size, cache_dir=cache_dir, **options)
-    preprocessing = read_preprocessing(processor, image_size)
+    args: ModelArguments, class_names: list[str], cache_dir: str | Path | None = None
+) -> tuple[PreTrainedModel, Preprocessing, dict[str, str | None]]:
+    """A pretrained model with a head for `class_names`.
+
+    Returns:
+        The model, the preprocessing that its training and its users share, and the `base_model` section of
+        results.json.
+    """
+    name, revision = args.model_name_or_path, args.model_revision
+    model, processor = load_model(name, class_names, args.image_size, revision, cache_dir, args.trust_remote_code)
+    preprocessing = read_preprocessing(processor, args.image_size)
     record_in_timm_config(model, preprocessing, class_names)
-    return model, preprocessing
+    return model, preprocessing, describe_base_model(model, name, revision)
 
 
 def describe_base_model(model: PreTrainedModel, name: str, revision: str | None) -> dict[str, str | None]:
@@ -134,17 +154,12 @@ def make_label_options(class_names: list[str]) -> dict:
     return {"num_labels": len(class_names), "id2label": id2label, "label2id": {v: k for k, v in id2label.items()}}
 
 
-def find_classifier(model: PreTrainedModel) -> nn.Module:
-    """The module that turns pooled features into logits.
-
-    Raises:
-        UserError: The architecture keeps it elsewhere.
-    """
+def find_classifier(model: PreTrainedModel) -> nn.Module | None:
+    """The module that turns pooled features into logits; None where the architecture keeps it elsewhere."""
     if hasattr(model, "timm_model"):
         return model.timm_model.get_classifier()
-    if isinstance(getattr(model, "classifier", None), nn.Module):
-        return model.classifier
-    raise UserError(f"{type(model).__name__} has no `classifier`; finetune: head needs one. Use finetune: full")
+    classifier = getattr(model, "classifier", None)
+    return classifier if isinstance(classifier, nn.Module) else None
 
 
 def hash_weights(model: nn.Module, without: nn.Module | None = None) -> str:

@@ -40,7 +40,8 @@ def find_offline_checkpoint(name: str, cache_dir: Path) -> Path:
     folder = cache_dir / "checkpoints" / name.replace(":", "-")
     if not folder.is_dir():
         logger.info("Converting %s into %s", name, folder)
-        with write_then_rename(folder) as temporary:
+        # Building the model draws from the global random state, which shall not depend on what is cached.
+        with torch.random.fork_rng(), write_then_rename(folder) as temporary:
             BACKBONES[name]().save_pretrained(temporary)
     return folder
 

@@ -25,6 +25,7 @@ TEMPLATES = jinja2.Environment(
     autoescape=False,  # Markdown; MarkdownIt escapes HTML when it renders
 )
 SAMPLES_PER_GROUP = 6
+REPORT_FILES = ("report.md", "report.html", "figures")
 
 
 def format_estimate(estimate: dict[str, float], digits: int = 2) -> str:
@@ -55,7 +56,7 @@ def write_comparison(runs: list[Run], data: ImageData, folder: Path) -> dict[str
     Args:
         runs: two or more, on the same test set.
         data: the dataset that they were tested on, for pictures.
-        folder: replaced as a whole when everything is written.
+        folder: replaced as a whole when everything is written; see `check_output_folder`.
 
     Returns:
         The paths of `report.md` and `report.html`.
@@ -78,11 +79,11 @@ def write_comparison(runs: list[Run], data: ImageData, folder: Path) -> dict[str
         is_sample=data.is_sample,
         class_names=class_names,
     )
-    with write_then_rename(folder / "figures") as temporary:
+    with write_then_rename(folder, replace_folder=True) as temporary:
         for name, figure in drawings.items():
-            figures.save_figure(figure, temporary / f"{name}.png")
-    write_text(folder / "report.md", text)
-    write_text(folder / "report.html", render_html(text, folder))
+            figures.save_figure(figure, temporary / "figures" / f"{name}.png")
+        write_text(temporary / "report.md", text)
+        write_text(temporary / "report.html", render_html(text, temporary))
     return {"markdown": folder / "report.md", "html": folder / "report.html"}
 
 

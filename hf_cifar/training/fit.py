@@ -16,6 +16,7 @@ from ..data.table import read_column, read_images
 from ..data.transforms import ImageTransform, Preprocessing
 from ..models import CifarCnnForImageClassification
 from ..models.loading import find_classifier
+from .callbacks import Stopwatch
 from .frozen import FeatureClassifier, get_features
 from .trainer import build_trainer, collect_history
 
@@ -79,9 +80,9 @@ def fit(
     feature_seconds = time.perf_counter() - started if head_only else 0.0
     head = trained.classifier if head_only else find_classifier(model)
     trainer = build_trainer(trained, head, args, recipe, *sets, compute_metrics)
-    started = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint)
-    seconds = time.perf_counter() - started
+    # A resume replaces the callbacks by those of the checkpoint.
+    seconds = next(each.seconds for each in trainer.callback_handler.callbacks if isinstance(each, Stopwatch))
     return Outcome(
         train_seconds=seconds,
         epochs=trainer.state.epoch,

@@ -46,7 +46,7 @@ def get_features(
 ) -> torch.Tensor:
     """The features of a table's images, from the cache where they are there and intact.
 
-    They are filed under (backbone weights, preprocessing, images, precision), so nothing stale can be met.
+    They are filed under (architecture, backbone weights, preprocessing, images, precision): nothing stale can be met.
 
     Args:
         model: its classifier's input is taken, in evaluation mode.
@@ -60,13 +60,16 @@ def get_features(
     Returns:
         float32, or the precision's dtype, (N, ...), on the CPU, in the table's order.
     """
+    labels = {"id2label", "label2id", "label_names", "num_labels", "num_classes", "pretrained_cfg"}
     key = {
+        "model": type(model).__name__,
+        "config": {name: value for name, value in model.config.to_diff_dict().items() if name not in labels},
         "weights": hash_weights(model, without=find_classifier(model)),
         "images": hash_array(read_images(table)),
         "preprocessing": asdict(preprocessing),
         "precision": precision,
     }
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+    name = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:32]
     path = cache_dir / "features" / f"{name}.safetensors"
     features = read_features(path)
     if features is None:

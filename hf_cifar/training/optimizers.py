@@ -11,7 +11,7 @@ from ..errors import UserError
 
 KINDS = ("filters", "matrices", "vectors", "head")
 ALGORITHMS = ("sgd", "adam", "adamw", "muon")
-OVERRIDES = {"optimizer": str, "lr": float, "momentum": float, "weight_decay": float}
+OVERRIDES = ("optimizer", "lr", "momentum", "weight_decay")
 # Quintic coefficients that maximise the slope at zero (Jordan et al. 2024, "Muon").
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
@@ -120,9 +120,9 @@ class GroupedOptimizer(torch.optim.Optimizer):
             parameter.add_(update, alpha=-group["lr"])
 
 
-def classify_parameters(model: nn.Module, head: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
+def classify_parameters(model: nn.Module, head: nn.Module | None) -> dict[str, dict[str, nn.Parameter]]:
     """Trainable parameters by kind: filters (4-D), matrices (2-D and other), vectors (biases, norms), head."""
-    head_ids = {id(parameter) for parameter in head.parameters()}
+    head_ids = {id(parameter) for parameter in head.parameters()} if head is not None else set()
     kinds: dict[str, dict[str, nn.Parameter]] = {kind: {} for kind in KINDS}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
@@ -135,7 +135,7 @@ def classify_parameters(model: nn.Module, head: nn.Module) -> dict[str, dict[str
 
 def build_optimizer(
     model: nn.Module,
-    head: nn.Module,
+    head: nn.Module | None,
     optimizer: str,
     lr: float,
     weight_decay: float = 0.0,
@@ -160,7 +160,7 @@ def build_optimizer(
         UserError: An unknown kind or key, a value that is no number, or Muon for what has no filters' shape.
     """
     overrides = parameter_groups or {}
-    check_overrides(overrides)
+    check_overrides(overrides, optimizer)
     groups = []
     for kind, named in classify_parameters(model, head).items():
         group = {
@@ -178,7 +178,7 @@ def build_optimizer(
     return GroupedOptimizer(groups)
 
 
-def check_overrides(overrides: dict[str, dict[str, Any]]) -> None:
+def check_overrides(overrides: dict[str, dict[str, Any]], optimizer: str) -> None:
     """Refuse what `parameter_groups` cannot mean.
 
     Raises:
@@ -194,5 +194,9 @@ def check_overrides(overrides: dict[str, dict[str, Any]]) -> None:
             if value not in ALGORITHMS if key == "optimizer" else not is_number:
                 allowed = ", ".join(ALGORITHMS) if key == "optimizer" else "a number of at least 0"
                 raise UserError(f"parameter_groups.{kind}.{key}={value!r} is not valid; allowed: {allowed}")
+        if kind == "filters" and optimizer == "muon" and values.get("weight_decay") and "optimizer" not in values:
+            raise UserError(
+                "parameter_groups.filters.weight_decay: muon normalizes filters and has none; leave it out"
+            )
         if values.get("optimizer") == "muon" and kind != "filters":
             raise UserError(f"parameter_groups.{kind}.optimizer=muon: muon is for filters; allowed: sgd, adam, adamw")

@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 from transformers import PreTrainedModel
-from transformers.trainer_utils import get_last_checkpoint
 
 from ..data.transforms import Preprocessing
 from ..errors import UserError
+from ..files import check_output_folder, is_scratch
 from ..models.image_processors import build_image_processor
 
 CHECKPOINTS = "checkpoints"
@@ -40,25 +40,16 @@ def check_run_folder(folder: Path, overwrite: bool, resume: str | None) -> str |
     Raises:
         UserError: It holds another run or other files, or there is no such checkpoint.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"output_dir={str(folder)!r} is a file; give a folder")
-    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if foreign := [name for name in found if name not in RUN_FILES]:
-        raise UserError(f"output_dir={str(folder)!r} holds other files, as {foreign[0]!r}; give a new folder")
-    if resume and resume.lower() != "false":
-        is_last = resume.lower() == "true"
-        checkpoints = folder / CHECKPOINTS
-        path = resume
-        if is_last:
-            path = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-        if path is None or not Path(path).is_dir():
-            where = checkpoints if is_last else resume
-            raise UserError(f"resume_from_checkpoint={resume!r}: there is no checkpoint in {where}; leave it out")
-        if (folder / "results.json").exists() and not overwrite:
-            raise UserError(
-                f"output_dir={str(folder)!r} holds a finished run; --overwrite_run true goes on and replaces it"
-            )
-        return path
+    check_output_folder(folder, RUN_FILES)
+    found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    checkpoint = find_checkpoint(folder, resume) if resume and resume.lower() != "false" else None
+    goes_on = checkpoint is not None and folder.resolve() in Path(checkpoint).resolve().parents
+    if goes_on and "results.json" in found and not overwrite:
+        raise UserError(
+            f"output_dir={str(folder)!r} holds a finished run; --overwrite_run true goes on and replaces it"
+        )
+    if goes_on:
+        return checkpoint
     if found and not overwrite:
         state = "a finished run" if "results.json" in found else "an unfinished run"
         remedy = "" if "results.json" in found else ", --resume_from_checkpoint true to go on with it"
@@ -66,12 +57,28 @@ def check_run_folder(folder: Path, overwrite: bool, resume: str | None) -> str |
             f"output_dir={str(folder)!r} holds {state}; give another --output_dir, or --overwrite_run true to replace "
             f"it{remedy}"
         )
-    return None
+    return checkpoint
+
+
+def find_checkpoint(folder: Path, resume: str) -> str:
+    """The checkpoint that `resume` names: a folder, or "true" for the last one of the run in `folder`.
+
+    Raises:
+        UserError: There is none that is complete.
+    """
+    is_last = resume.lower() == "true"
+    candidates = (folder / CHECKPOINTS).glob("checkpoint-*") if is_last else [Path(resume)]
+    complete = [path for path in candidates if (path / "trainer_state.json").is_file()]  # the Trainer writes it late
+    if not complete:
+        where = folder / CHECKPOINTS if is_last else resume
+        raise UserError(f"resume_from_checkpoint={resume!r}: there is no checkpoint in {where}; leave it out")
+    return str(max(complete, key=lambda path: path.stat().st_mtime))
 
 
 def clear_run_folder(folder: Path, keep_checkpoints: bool) -> None:
     """Delete what an earlier run wrote; results.json first, lest a half-deleted run be taken for a finished one."""
-    for name in ("results.json", *RUN_FILES):
+    litter = [path.name for path in folder.iterdir() if is_scratch(path.name)] if folder.is_dir() else []
+    for name in ("results.json", *RUN_FILES, *litter):
         path = folder / name
         if path.is_dir() and not (name == CHECKPOINTS and keep_checkpoints):
             shutil.rmtree(path)

@@ -1,18 +1,21 @@
 """Owns how the stock Trainer is put together."""
 
+import dataclasses
+import math
 from collections.abc import Callable
 
 import torch
 from torch import nn
 from torch.utils.data import Dataset, Sampler
-from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy
 
 from ..arguments import RecipeArguments
 from ..data.batches import KeyedSampler
 from ..data.transforms import collate_whole_batch
 from ..errors import UserError
-from .callbacks import BroadcastBuffers
+from ..models.loading import find_classifier
+from .callbacks import BroadcastBuffers, Stopwatch
 from .hardware import choose_precision
 from .loss import build_loss
 from .optimizers import build_optimizer, check_overrides
@@ -53,20 +56,35 @@ def get_training_defaults() -> dict[str, object]:
     }
 
 
-def check_options(args: TrainingArguments, recipe: RecipeArguments) -> None:
-    """Refuse what training would stumble over later, before anything is written.
+def check_options(args: TrainingArguments, recipe: RecipeArguments, has_validation: bool) -> None:
+    """Refuse what training would stumble over later or silently ignore, before anything is written.
 
     Raises:
         UserError: With the value, what is allowed and the remedy.
     """
-    check_overrides(recipe.parameter_groups)
-    for name, lowest in (("per_device_train_batch_size", 1), ("per_device_eval_batch_size", 1), ("learning_rate", 0)):
+    check_overrides(recipe.parameter_groups, recipe.optimizer)
+    for name, lowest in (
+        ("per_device_train_batch_size", 1),
+        ("per_device_eval_batch_size", 1),
+        ("learning_rate", 0),
+        ("seed", 0),
+    ):
         if getattr(args, name) < lowest:
             raise UserError(f"{name}={getattr(args, name)} is out of range; allowed: {lowest} or more")
     if args.num_train_epochs <= 0 and args.max_steps <= 0:
         raise UserError(f"num_train_epochs={args.num_train_epochs} is out of range; allowed: above 0")
     if args.metric_for_best_model.removeprefix("eval_") not in METRICS:
         raise UserError(f"metric_for_best_model={args.metric_for_best_model!r}; allowed: {', '.join(METRICS)}")
+    if has_validation and recipe.early_stopping_patience and not args.load_best_model_at_end:
+        raise UserError(
+            "early stopping needs load_best_model_at_end=true (and eval_strategy as save_strategy); or set "
+            "early_stopping_patience: 0"
+        )
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainingArguments)}
+    for name, remedy in (("optim", "see optimizer"), ("train_sampling_strategy", "the order is keyed")):
+        value = getattr(args, name, None)
+        if value != defaults.get(name):
+            raise UserError(f"{name}={getattr(value, 'value', value)} would be ignored; leave it out ({remedy})")
     if args.dataloader_drop_last:
         raise UserError("dataloader_drop_last=true would drop validation images too; leave it out")
     if args.push_to_hub:
@@ -76,9 +94,21 @@ def check_options(args: TrainingArguments, recipe: RecipeArguments) -> None:
         )
 
 
+def check_model(model: PreTrainedModel, args: TrainingArguments, head_only: bool) -> None:
+    """Refuse what this model cannot do.
+
+    Raises:
+        UserError: With the remedy.
+    """
+    if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
+        raise UserError(f"gradient_checkpointing=true: {type(model).__name__} does not support it; leave it out")
+    if head_only and find_classifier(model) is None:
+        raise UserError(f"finetune=head: {type(model).__name__} has no `classifier` module; use finetune: full")
+
+
 def build_trainer(
     model: nn.Module,
-    head: nn.Module,
+    head: nn.Module | None,
     args: TrainingArguments,
     recipe: RecipeArguments,
     train_set: Dataset,
@@ -89,7 +119,7 @@ def build_trainer(
 
     Args:
         model: what is trained; its forward returns a mapping with `logits`.
-        head: the classifier inside it, a parameter group of its own.
+        head: the classifier inside it, a parameter group of its own; None where it is not known.
         args: as parsed. Without a validation set, evaluation, best-epoch selection and early stopping are turned off.
         recipe: optimizer and early stopping.
         train_set, validation_set: `KeyedDataset`s.
@@ -97,8 +127,8 @@ def build_trainer(
     """
     if validation_set is None:
         args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
-    callbacks = [BroadcastBuffers()]
-    if recipe.early_stopping_patience and validation_set is not None and args.save_strategy != SaveStrategy.NO:
+    callbacks = [Stopwatch(), BroadcastBuffers()]
+    if recipe.early_stopping_patience and validation_set is not None:
         callbacks.append(EarlyStoppingCallback(recipe.early_stopping_patience))
     # The loss below takes num_items_in_batch itself; many models accept it and ignore it, which inflates gradients.
     model.accepts_loss_kwargs = False
@@ -132,10 +162,11 @@ def collect_history(log_history: list[dict]) -> list[dict[str, float]]:
     for entry in log_history:
         if "loss" in entry or "eval_loss" in entry:
             row = epochs.setdefault(entry["epoch"], {"epoch": entry["epoch"]})
-            row |= {key: entry[key] for key in ("loss", "learning_rate", "grad_norm") if key in entry}
+            row |= {key: entry[key] for key in ("loss", "learning_rate") if key in entry}
             row |= {
                 key.replace("eval_", "validation_"): value
                 for key, value in entry.items()
                 if key.startswith("eval_") and not key.endswith(("_runtime", "_per_second"))
             }
-    return list(epochs.values())
+    # JSON has no NaN; what a diverged epoch leaves out shows as a gap in the curve.
+    return [{key: value for key, value in row.items() if math.isfinite(value)} for row in epochs.values()]
