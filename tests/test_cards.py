@@ -4,7 +4,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 from hf_cifar.evaluation.results import read_results
-from hf_cifar.publishing.cards import render_card
+from hf_cifar.publishing.cards import render_card, render_table
+
+from .conftest import ROOT
 
 
 @pytest.mark.parametrize("run", ["cnn_run", "frozen_run"])
@@ -24,3 +26,14 @@ def test_metadata_and_text_say_what_was_measured(run, request):
     assert f"{100 * test['accuracy']['value']:.2f} %" in card.text
     assert "small sample of CIFAR-10" in card.text
     assert ("trust_remote_code=True" in card.text) == (results["model"]["type"] == "cifar_cnn")
+
+
+def test_committed_cards_and_readme_say_what_their_results_say():
+    runs = {
+        path.parent.name: read_results(path.parent) for path in sorted((ROOT / "model_cards").glob("*/results.json"))
+    }
+    assert runs
+    for name, results in runs.items():
+        assert (ROOT / "model_cards" / name / "README.md").read_text() == render_card(results)
+        assert results["data"]["name"] == "cifar10" and not results["environment"]["commit"].endswith("-dirty")
+    assert render_table(runs) in (ROOT / "README.md").read_text()

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from hf_cifar.evaluation.comparison import load_runs
-from hf_cifar.reporting.report import format_count, format_seconds, format_table, write_comparison
+from hf_cifar.reporting.report import format_table, write_comparison
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,3 @@ def test_html_needs_no_other_file(report):
     assert html.count('src="data:image/png;base64,') == 4
     assert not re.search(r'(src|href)="(?!data:)', html)
     assert html.count("<table>") == 3
-
-
-def test_numbers_for_people():
-    assert [format_count(value) for value in (12, 4_652_008, 236e6, 1.2e9)] == ["12", "4.65 M", "236 M", "1.2 G"]
-    assert [format_seconds(value) for value in (42, 384)] == ["42 s", "6.4 min"]

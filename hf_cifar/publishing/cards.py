@@ -1,19 +1,13 @@
-"""Owns model cards: generated from results.json and nothing else."""
+"""Owns model cards and the README's table: generated from results.json and nothing else."""
 
 from pathlib import Path
 
-import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..files import write_text
+from ..reporting.formatting import format_count, format_estimate, format_seconds, make_templates
 
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("hf_cifar.publishing"),
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    autoescape=False,
-)
+TEMPLATES = make_templates("hf_cifar.publishing")
 
 
 def render_card(results: dict) -> str:
@@ -45,10 +39,31 @@ def list_eval_results(test: dict) -> list[EvalResult]:
             dataset_name="CIFAR-10",
             dataset_split="test",
             metric_type=name,
+            metric_name=name if name == "accuracy" else f"macro {name}",
             metric_value=estimate["value"],
         )
         for name, estimate in scores.items()
     ]
+
+
+def render_table(runs: dict[str, dict]) -> str:
+    """The README's table of results as Markdown.
+
+    Args:
+        runs: by folder name below model_cards/, a run's results.
+    """
+    rows = ["| model | test accuracy | macro F1 | trained in | parameters |", "|---|---|---|---|---|"]
+    for name, results in runs.items():
+        test, cost, model = results["metrics"]["test"], results["cost"], results["model"]
+        cells = (
+            f"[{model['name']}](model_cards/{name})",
+            format_estimate(test["accuracy"]),
+            format_estimate(test["macro"]["f1"]),
+            format_seconds(cost["train_seconds"] + cost["feature_seconds"]),
+            format_count(model["parameters"]),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
 def write_card(folder: Path, results: dict) -> None:

@@ -6,7 +6,6 @@ import mimetypes
 import re
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from markdown_it import MarkdownIt
 
@@ -15,39 +14,11 @@ from ..evaluation.comparison import Run, compare_pair, find_confusions
 from ..evaluation.predictions import get_probabilities
 from ..files import write_text, write_then_rename
 from . import figures
+from .formatting import format_count, format_estimate, format_seconds, make_templates
 
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("hf_cifar.reporting"),
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-    autoescape=False,  # Markdown; MarkdownIt escapes HTML when it renders
-)
+TEMPLATES = make_templates("hf_cifar.reporting")
 SAMPLES_PER_GROUP = 6
 REPORT_FILES = ("report.md", "report.html", "figures")
-
-
-def format_estimate(estimate: dict[str, float], digits: int = 2) -> str:
-    """As in "94.01 % [93.5, 94.5]"."""
-    value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
-    return f"{value:.{digits}f} % [{low:.1f}, {high:.1f}]"
-
-
-def format_seconds(seconds: float) -> str:
-    """As in "42 s" or "6.4 min"."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
-
-
-def format_count(value: float) -> str:
-    """As in "4.65 M" or "1.2 G"."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {letter}"
-    return f"{value:.0f}"
-
-
-TEMPLATES.filters |= {"estimate": format_estimate, "seconds": format_seconds, "count": format_count}
 
 
 def write_comparison(runs: list[Run], data: ImageData, folder: Path) -> dict[str, Path]:

@@ -1,0 +1,36 @@
+"""Owns how numbers look to people, and the templates that show them."""
+
+import jinja2
+
+
+def format_estimate(estimate: dict[str, float], digits: int = 2) -> str:
+    """As in "94.01 % [93.5, 94.5]"."""
+    value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
+    return f"{value:.{digits}f} % [{low:.1f}, {high:.1f}]"
+
+
+def format_seconds(seconds: float) -> str:
+    """As in "42 s" or "6.4 min"."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+
+
+def format_count(value: float) -> str:
+    """As in "4.65 M" or "1.2 G"."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {letter}"
+    return f"{value:.0f}"
+
+
+def make_templates(package: str) -> jinja2.Environment:
+    """The templates of a package, with the formats above as filters; an undefined name is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(package),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown; HTML in it is escaped when it is rendered to a page
+    )
+    environment.filters |= {"estimate": format_estimate, "seconds": format_seconds, "count": format_count}
+    return environment
