@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError
 from transformers import HfArgumentParser
 
 from .errors import UserError
@@ -131,13 +132,21 @@ def run_recipe(main: Callable[[], None]) -> Callable[[], None]:
                     "interrupted; train.py goes on from its last checkpoint by --resume_from_checkpoint true", 130
                 )
             )
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if (reason := find_disk_problem(error)) is None:
                 raise
-            where = f" ({error.filename})" if error.filename else ""
-            sys.exit(complain(f"cannot write{where}: {os.strerror(error.errno)}; choose another folder", 2))
+            sys.exit(complain(f"cannot write: {reason}; free space, or choose another folder", 2))
 
     return wrapper
+
+
+def find_disk_problem(error: Exception) -> str | None:
+    """What is wrong with the disk, if that is what an error says; libraries wrap the system's error in their own."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        return os.strerror(error.errno) + (f" ({error.filename})" if error.filename else "")
+    # safetensors, and torch.save with its checkpoints
+    is_full = "No space left on device" in str(error) or "PytorchStreamWriter failed writing" in str(error)
+    return os.strerror(errno.ENOSPC) if is_full else None
 
 
 def complain(message: str, code: int) -> int:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 from transformers import TrainingArguments
 
 from hf_cifar.arguments import DataArguments, ModelArguments, RecipeArguments
@@ -90,11 +91,9 @@ def test_a_missing_config_is_said(tmp_path):
     [
         (UserError("flip='x'\n is wrong"), 2, "error: flip='x' is wrong\n"),
         (KeyboardInterrupt(), 130, "error: interrupted; train.py goes on from its last checkpoint"),
-        (
-            OSError(28, "No space left on device", "runs/x"),
-            2,
-            "error: cannot write (runs/x): No space left on device;",
-        ),
+        (OSError(28, "No space", "runs/x"), 2, "error: cannot write: No space left on device (runs/x); free space"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), 2, "error: cannot write: No space left"),
+        (RuntimeError("PytorchStreamWriter failed writing file data/0"), 2, "error: cannot write: No space left"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line_and_an_exit_code(capsys, error, code, line):
@@ -109,10 +108,11 @@ def test_what_a_user_can_mend_is_one_line_and_an_exit_code(capsys, error, code, 
     assert output.startswith(line) and output.count("\n") == 1
 
 
-def test_a_bug_keeps_its_traceback():
+@pytest.mark.parametrize("error", [ValueError("a bug"), RuntimeError("a bug"), FileNotFoundError(2, "a bug")])
+def test_a_bug_keeps_its_traceback(error):
     @run_recipe
     def main() -> None:
-        raise ValueError("a bug")
+        raise error
 
-    with pytest.raises(ValueError, match="a bug"):
+    with pytest.raises(type(error), match="a bug"):
         main()

