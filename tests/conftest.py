@@ -7,16 +7,16 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_CIFAR_CACHE"] = tempfile.mkdtemp(prefix="hf_cifar_tests_")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import runpy  # noqa: E402
-import shutil  # noqa: E402
-import sys  # noqa: E402
-from pathlib import Path  # noqa: E402
+import runpy
+import shutil
+import sys
+from pathlib import Path
 
-import datasets  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from accelerate.state import AcceleratorState, PartialState  # noqa: E402
-from transformers import (  # noqa: E402
+import datasets
+import pytest
+import torch
+from accelerate.state import AcceleratorState, PartialState
+from transformers import (
     ConvNextConfig,
     ConvNextForImageClassification,
     ConvNextImageProcessor,
@@ -25,7 +25,7 @@ from transformers import (  # noqa: E402
     ViTImageProcessor,
 )
 
-from hf_cifar.data.table import ImageData, load_cifar10  # noqa: E402
+from hf_cifar.data.table import ImageData, load_cifar10
 
 ROOT = Path(__file__).parents[1]
 datasets.disable_progress_bars()

@@ -1,18 +1,13 @@
 """The recipes as a user runs them: complete run folders, honest messages, nothing lost."""
 
 import json
-import os
-import runpy
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
-import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification
 
-from hf_cifar.data.split import CIFAR10_VALIDATION_SHA256
 from hf_cifar.evaluation.results import read_results
 from hf_cifar.models.loading import hash_weights
 
@@ -181,35 +176,6 @@ def test_recipes_stay_thin():
         assert len(path.read_text().splitlines()) <= 90, path.name
 
 
-def test_two_processes_train_the_same_model_as_one_and_one_writes(recipe, tmp_path):
-    """Half the batch in each of two processes is the whole batch in one: same images, augmentation and gradients."""
-    model = json.dumps({"hidden_sizes": [8, 8, 8], "depths": [1, 1, 1], "classifier_hidden_sizes": []})
-    options = ["--dataset=sample", f"--model_config={model}", "--flip=random", "--translate=3", "--optimizer=sgd"]
-    options += [
-        "--learning_rate=0.05",
-        "--num_train_epochs=2",
-        "--bf16=false",
-        "--use_cpu=true",
-        "--disable_tqdm=true",
-    ]
-    code, _, err = recipe("train.py", *options, "--per_device_train_batch_size=90", f"--output_dir={tmp_path}/one")
-    assert code == 0, err
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "recipes/launch/cpu.yaml"]
-    command += ["recipes/train.py", *options, "--per_device_train_batch_size=45", f"--output_dir={tmp_path}/two"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert result.stdout.count("2 process(es)") == result.stdout.count("Test accuracy") == 1
-    one, two = (read_results(tmp_path / name) for name in ("one", "two"))
-    assert two["environment"]["world_size"] == 2
-    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
-    for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, atol=1e-4, rtol=1e-3, msg=name)
-    assert two["metrics"]["test"]["accuracy"]["value"] == pytest.approx(
-        one["metrics"]["test"]["accuracy"]["value"], abs=0.01
-    )
-
-
 def test_a_second_comparison_replaces_the_first_and_nothing_else(recipe, cnn_run, frozen_run, tmp_path):
     folder = tmp_path / "comparison"
     pages = []
@@ -234,37 +200,3 @@ def test_validation_images_are_those_the_run_kept(recipe, tiny_config, tmp_path)
         pd.read_parquet(tmp_path / name / "predictions/validation.parquet")["index"].tolist() for name in ("run", "e")
     )
     assert kept == evaluated
-
-
-def test_smoke_spares_a_real_quickstart(tmp_path, cnn_run):
-    holds_real_run = runpy.run_path(str(ROOT / "recipes/quickstart.py"))["holds_real_run"]
-    (tmp_path / "cnn").mkdir()
-    text = (cnn_run / "results.json").read_text()
-    (tmp_path / "cnn/results.json").write_text(text)
-    assert not holds_real_run(tmp_path)
-    (tmp_path / "cnn/results.json").write_text(text.replace('"cifar10-sample"', '"cifar10"'))
-    assert holds_real_run(tmp_path)
-
-
-@pytest.mark.slow
-def test_quickstart_on_the_sample(tmp_path):
-    command = [sys.executable, "recipes/quickstart.py", "--smoke", f"--output_dir={tmp_path}/quickstart"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert "SMOKE: on the bundled sample" in result.stdout and "NOTE: measured on the bundled sample" in result.stdout
-    for name in ("cnn/results.json", "efficientnet-lite0/results.json", "comparison/report.html"):
-        assert (tmp_path / "quickstart" / name).is_file()
-
-
-@pytest.mark.slow
-def test_quickstart_on_cifar10(tmp_path):
-    """The main job for real: fetches CIFAR-10, trains both models; about 10 minutes on 2 cores."""
-    environment = os.environ | {"HF_CIFAR_CACHE": str(tmp_path / "cache")}
-    environment.pop("HF_HUB_OFFLINE")
-    command = [sys.executable, "recipes/quickstart.py", f"--output_dir={tmp_path}/quickstart"]
-    subprocess.run(command, cwd=ROOT, check=True, env=environment)
-    cnn, frozen = (read_results(tmp_path / "quickstart" / name) for name in ("cnn", "efficientnet-lite0"))
-    assert cnn["data"]["sizes"] == {"train": 45_000, "validation": 5_000, "test": 10_000}
-    assert cnn["data"]["validation_sha256"] == CIFAR10_VALIDATION_SHA256
-    assert cnn["metrics"]["test"]["accuracy"]["value"] > 0.92
-    assert frozen["metrics"]["test"]["accuracy"]["value"] > 0.88

@@ -1,5 +1,6 @@
 """Owns how the stock Trainer gets whole batches, and how the epoch reaches the transform: inside every index."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from .keyed import SHUFFLE, draw_permutation
 from .transforms import ImageTransform
 
 
-class KeyedDataset(Dataset):
+class KeyedDataset(Dataset, ABC):
     """A map-style dataset indexed by keys `epoch * len(self) + row`, which returns whole batches.
 
     Workers, persistent workers and DDP processes all see the epoch, because it travels with the index.
@@ -31,9 +32,9 @@ class KeyedDataset(Dataset):
     def __getitem__(self, key: int) -> dict[str, torch.Tensor]:
         return {name: values[0] for name, values in self.__getitems__([key]).items()}
 
+    @abstractmethod
     def fetch(self, rows: list[int], epoch: int) -> dict[str, torch.Tensor]:
         """The batch of these rows in that epoch."""
-        raise NotImplementedError
 
 
 class ImageBatches(KeyedDataset):
