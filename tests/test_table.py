@@ -36,15 +36,19 @@ def test_the_second_load_decodes_nothing(tmp_path, monkeypatch):
     assert load_cifar10("sample", tmp_path).hashes == first.hashes
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "empty facts"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty facts", "other facts"])
 def test_a_damaged_table_is_noticed_and_made_again(tmp_path, caplog, damage):
     expected = load_cifar10("sample", tmp_path).hashes
     for _ in range(2):  # also when it happens again
-        path = next(tmp_path.glob("tables/*/table.json" if damage == "empty facts" else "tables/*/train/*.arrow"))
+        path = next(tmp_path.glob("tables/*/table.json" if "facts" in damage else "tables/*/train/*.arrow"))
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.unlink()  # the old mapping stays whole
-        path.write_bytes({"flip": content, "truncate": content[: len(content) // 2], "empty facts": b""}[damage])
+        path.write_bytes(
+            {"flip": content, "truncate": content[: len(content) // 2], "empty facts": b"", "other facts": b"{}"}[
+                damage
+            ]
+        )
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             assert load_cifar10("sample", tmp_path).hashes == expected
@@ -62,8 +66,9 @@ def test_auto_remembers_what_it_found(tmp_path, monkeypatch, data):
     for _ in range(2):
         assert load_cifar10("auto", tmp_path).hashes == data.hashes
     assert calls == ["auto"]
-    (tmp_path / "tables/auto.json").write_text("")
-    assert load_cifar10("auto", tmp_path).hashes == data.hashes and len(calls) == 2
+    for number, content in enumerate(("", "[]", '{"folder": 1}'), start=2):
+        (tmp_path / "tables/auto.json").write_text(content)
+        assert load_cifar10("auto", tmp_path).hashes == data.hashes and len(calls) == number
 
 
 def test_the_samples_files_given_as_a_folder_are_not_taken_for_the_sample(tmp_path):

@@ -67,7 +67,7 @@ def load_cifar10(dataset: str = "auto", cache_dir: str | Path | None = None) -> 
     """
     cache = get_cache_dir(cache_dir)
     remembered = cache / "tables" / "auto.json"  # what `auto` found last, so that it asks no network again
-    if dataset == "auto" and (facts := read_json(remembered)) is not None:
+    if dataset == "auto" and (facts := read_facts(remembered, {"folder", "source"})) is not None:
         data = open_table(cache / "tables" / facts["folder"], facts["source"])
         if data is not None:
             return data
@@ -80,19 +80,20 @@ def load_cifar10(dataset: str = "auto", cache_dir: str | Path | None = None) -> 
     return data
 
 
-def read_json(path: Path) -> dict | None:
-    """A small cache file's content, or None where there is none or it is damaged."""
+def read_facts(path: Path, keys: set[str]) -> dict | None:
+    """A small cache file's content, or None where there is none or it is damaged or has other keys."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return facts if isinstance(facts, dict) and set(facts) == keys else None
 
 
 def open_table(folder: Path, description: str) -> ImageData | None:
     """The table in `folder`, or None where there is none or its content no longer has the recorded hashes."""
     if not folder.is_dir():
         return None
-    facts = read_json(folder / "table.json") or {"name": "", "hashes": {}}
+    facts = read_facts(folder / "table.json", {"name", "hashes"}) or {"name": "", "hashes": {}}
     try:
         tables = {split: datasets.load_from_disk(str(folder / split)) for split in ("train", "test")}
         data = ImageData(source=description, **facts, **tables)

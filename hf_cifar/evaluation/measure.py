@@ -159,7 +159,7 @@ def measure_run(
         "test_images_per_second": rate,
         "peak_memory_bytes": measure_peak_memory(),
     }
-    results = {
+    return {
         "schema_version": SCHEMA_VERSION,
         "model": describe_model(model, processor, args.run_name or folder.name, base_model),
         "data": describe_data(data, train, validation),
@@ -169,4 +169,3 @@ def measure_run(
         "cost": cost,
         "environment": environment,
     }
-    return results

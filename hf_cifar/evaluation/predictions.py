@@ -1,6 +1,5 @@
 """Owns predictions: from a model and its own image processor to one row per image, in memory and in parquet."""
 
-import logging
 from pathlib import Path
 
 import datasets
@@ -14,8 +13,7 @@ from transformers import PreTrainedModel
 from ..data.table import read_column
 from ..errors import UserError
 from ..files import write_then_rename
-
-logger = logging.getLogger(__name__)
+from ..training.hardware import autocast
 
 PREFIX = "probability_"
 
@@ -50,10 +48,9 @@ def predict_probabilities(
     model = model.to(device, memory_format=torch.channels_last).eval()
     # TimmWrapper's processor takes Pillow images; the others take a whole batch, which is faster.
     takes_pillow = hasattr(processor, "data_config")
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     probabilities = []
     with (
-        torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32"),
+        autocast(device, precision),
         tqdm(total=len(images), desc=description, unit="image") as progress,
     ):
         for start in range(0, len(images), batch_size):

@@ -1,7 +1,6 @@
 """Owns how a model comes into being: a CifarCnn from scratch, or any Hub id, folder or `offline:` backbone."""
 
 import hashlib
-import logging
 from pathlib import Path
 
 import torch
@@ -18,8 +17,6 @@ from ..hub import is_hub_reachable
 from . import CifarCnnConfig, CifarCnnForImageClassification
 from .image_processors import read_preprocessing, record_in_timm_config
 from .offline import BACKBONES, find_offline_checkpoint
-
-logger = logging.getLogger(__name__)
 
 # What transformers raises for a model that is not there, is damaged, or is no image classifier.
 LOADING_ERRORS = (

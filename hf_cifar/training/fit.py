@@ -1,6 +1,5 @@
 """Owns one training run: model, data and arguments in, trained model and what it cost out."""
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +19,6 @@ from .callbacks import Stopwatch
 from .frozen import FeatureClassifier, get_features
 from .trainer import build_trainer, collect_history
 
-logger = logging.getLogger(__name__)
 WHITENING_IMAGES = 5000
 
 

@@ -19,6 +19,7 @@ from ..data.table import read_images
 from ..data.transforms import Preprocessing
 from ..files import write_then_rename
 from ..models.loading import find_classifier, hash_weights
+from .hardware import autocast
 
 logger = logging.getLogger(__name__)
 
@@ -113,10 +114,9 @@ def extract_features(
     batches = []
     hook = find_classifier(model).register_forward_pre_hook(lambda module, inputs: batches.append(inputs[0].cpu()))
     images = torch.from_numpy(read_images(table).copy()).permute(0, 3, 1, 2)  # (N, C, H, W)
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     try:
         with (
-            torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32"),
+            autocast(device, precision),
             tqdm(total=len(images), desc="Features", unit="image") as progress,
         ):
             for batch in images.split(batch_size):

@@ -27,6 +27,12 @@ def choose_precision() -> str:
     return "bf16" if {"amx_bf16", "avx512_bf16"} & read_cpu_flags() else "fp32"
 
 
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """A context in which a model runs in "bf16" or "fp16"; in "fp32" it changes nothing."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+
+
 def read_cpu_flags() -> set[str]:
     """The CPU's features as Linux names them; empty elsewhere."""
     path = Path("/proc/cpuinfo")
@@ -53,8 +59,8 @@ def describe_hardware() -> str:
 def keep_freed_memory() -> bool:
     """Tell glibc's allocator to keep freed memory instead of giving each large tensor back to the system.
 
-    Without it every activation is mapped and zeroed anew by the kernel. Measured on 2 cores with AVX512-BF16, the
-    `fast` network's forward and backward in bf16: 759 images/s without, 925 with, 924 with tcmalloc preloaded.
+    Without it every activation is mapped and zeroed anew by the kernel. It does what preloading tcmalloc does; see
+    docs/design.md for the measurement.
 
     Returns:
         Whether it was done (Linux with glibc on the CPU only).
