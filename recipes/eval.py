@@ -1,16 +1,18 @@
-"""Evaluate a model on CIFAR-10.
+"""Evaluate a model on a test set.
 
     python recipes/eval.py MODEL [--split test] [--output_dir DIR]
 
-MODEL is a run folder, or any image classifier on disk or on the Hub whose labels have CIFAR-10's names. Its own
-image processor is used, so the numbers are those that its users get.
+MODEL is a run folder, or any image classifier on disk or on the Hub whose labels have the dataset's names. Its own
+image processor is used, so the numbers are those that its users get. A run is evaluated on its own dataset unless
+--dataset names another.
 """
 
 from pathlib import Path
 
 from hf_cifar.arguments import SourceArguments
-from hf_cifar.data.table import load_cifar10
+from hf_cifar.data.table import load_data
 from hf_cifar.evaluation.measure import get_validation_table, measure_tables
+from hf_cifar.evaluation.results import follow_run
 from hf_cifar.files import check_output_folder, write_json
 from hf_cifar.models.loading import load_model
 from hf_cifar.parser import RecipeParser, run_recipe
@@ -31,11 +33,11 @@ def main() -> None:
     folder = Path(options.output_dir) if options.output_dir else None
     if folder is not None:
         check_output_folder(folder)
-    keep_freed_memory()
     model, processor = load_model(
         options.model, cache_dir=source.cache_dir, trust_remote_code=options.trust_remote_code
     )
-    data = load_cifar10(source.dataset, source.cache_dir)
+    data = load_data(follow_run(Path(options.model), source))
+    keep_freed_memory()
     table = data.test if options.split == "test" else get_validation_table(data, Path(options.model))
     metrics, rate = measure_tables(
         model, processor, {options.split: table}, folder, choose_device(), options.precision

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from hf_cifar.arguments import SourceArguments
-from hf_cifar.data.table import load_cifar10
+from hf_cifar.data.table import load_data
 from hf_cifar.evaluation.comparison import load_runs
 from hf_cifar.files import check_output_folder, get_cache_dir
 from hf_cifar.parser import RecipeParser, run_recipe
@@ -52,7 +52,7 @@ def main() -> None:
     check_output_folder(folder, [*RUNS, "comparison"])
     check_output_folder(folder / "comparison", REPORT_FILES)
     os.environ["HF_CIFAR_CACHE"] = str(get_cache_dir(source.cache_dir))
-    data = load_cifar10(source.dataset, source.cache_dir)
+    data = load_data(source)
     print(
         f"Step 1 of 4: {data.name} from {data.source}, {len(data.train):,} training and {len(data.test):,} test images"
     )

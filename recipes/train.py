@@ -14,9 +14,9 @@ from pathlib import Path
 from transformers import TrainingArguments, set_seed
 
 from hf_cifar.arguments import DataArguments, ModelArguments, RecipeArguments
-from hf_cifar.data.split import split_table
-from hf_cifar.data.table import load_cifar10
-from hf_cifar.data.transforms import Preprocessing
+from hf_cifar.data.split import prepare_tables
+from hf_cifar.data.statistics import choose_preprocessing
+from hf_cifar.data.table import load_data
 from hf_cifar.evaluation.cost import describe_environment
 from hf_cifar.evaluation.measure import measure_run
 from hf_cifar.evaluation.metrics import build_compute_metrics
@@ -42,19 +42,17 @@ def main() -> None:
     checkpoint = check_run_folder(folder, recipe.overwrite_run, args.resume_from_checkpoint)
     check_options(args, recipe, has_validation=data_args.validation_size > 0)
     args.output_dir = str(folder / "checkpoints")
-    keep_freed_memory()
-
     with args.main_process_first(desc="preparing data and model"):
-        data = load_cifar10(data_args.dataset, data_args.cache_dir)
-        train, validation = split_table(data.train, data_args.validation_size, data_args.split_seed)
+        data = load_data(data_args)
+        train, validation = prepare_tables(data.train, data_args)
         set_seed(args.seed)
         if model_args.model_name_or_path is None:
-            model = build_cifar_cnn(model_args.model_config, data.class_names)
-            preprocessing, base_model = Preprocessing(model.config.image_size), None
+            model = build_cifar_cnn(model_args.model_config, data.class_names, data.image_size)
+            preprocessing, base_model = choose_preprocessing(data.name, train, model.config.image_size), None
         else:
             model, preprocessing, base_model = load_for_fine_tuning(model_args, data.class_names, data_args.cache_dir)
     head_only = model_args.finetune == "head"
-    check_model(model, args, head_only)
+    check_model(model, args, data_args, data.image_size, head_only)
     environment, is_main = describe_environment(get_precision(args), args.world_size), args.process_index == 0
     if is_main:
         clear_run_folder(folder, keep_checkpoints=checkpoint is not None)
@@ -64,6 +62,7 @@ def main() -> None:
         if data.is_sample:
             print("NOTE: this is the bundled sample, not CIFAR-10; its accuracy says nothing about the model")
 
+    keep_freed_memory()  # not before: what decoding frees is worth giving back
     outcome = fit(
         model, preprocessing, train, validation, args, data_args, recipe,
         build_compute_metrics(len(data.class_names)), get_cache_dir(data_args.cache_dir),

@@ -25,7 +25,8 @@ from transformers import (
     ViTImageProcessor,
 )
 
-from hf_cifar.data.table import ImageData, load_cifar10
+from hf_cifar.arguments import SourceArguments
+from hf_cifar.data.table import ImageData, load_data
 
 ROOT = Path(__file__).parents[1]
 datasets.disable_progress_bars()
@@ -62,7 +63,7 @@ def fresh_accelerate_state():
 @pytest.fixture(scope="session")
 def data() -> ImageData:
     """The bundled sample: 1,000 training and 500 test images."""
-    return load_cifar10("sample")
+    return load_data(SourceArguments("sample"))
 
 
 @pytest.fixture(scope="session")
@@ -159,3 +160,11 @@ def frozen_run(tmp_path_factory) -> Path:
     command += ["--dataset=sample", "--image_size=64", "--num_train_epochs=20", "--per_device_train_batch_size=100"]
     subprocess.run([*command, f"--output_dir={folder}"], cwd=ROOT, check=True, capture_output=True)
     return folder
+
+
+def put_npm_on_path(folder, monkeypatch, script: str) -> None:
+    """Make `npm` a shell script."""
+    folder.mkdir()
+    (folder / "npm").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")

@@ -1,5 +1,7 @@
 """One run: the stem is filled from the data, the precision is what was asked for, the costs are counted."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import TrainingArguments, set_seed
@@ -10,7 +12,7 @@ from hf_cifar.data.split import split_table
 from hf_cifar.data.transforms import Preprocessing
 from hf_cifar.evaluation.metrics import build_compute_metrics
 from hf_cifar.models.loading import build_cifar_cnn
-from hf_cifar.training.fit import fit, get_precision
+from hf_cifar.training.fit import choose_data_device, fit, get_precision
 from hf_cifar.training.trainer import get_training_defaults
 
 from .conftest import TINY_CNN
@@ -35,6 +37,18 @@ def test_a_run_counts_its_costs_and_fills_the_stem(data, tmp_path):
     assert not torch.equal(weight, before) and torch.allclose(weight[:12], -weight[12:])
     assert outcome.epochs == 2 and len(outcome.history) == 2 and outcome.feature_seconds == 0
     assert outcome.train_images_per_second == pytest.approx(2 * 900 / outcome.train_seconds)
+
+
+def test_images_stay_where_they_fit(data, tmp_path, monkeypatch):
+    args = make_arguments(tmp_path)
+    assert choose_data_device(args, [data.train, None]) is None  # on a CPU the table is memory-mapped
+    gpu = SimpleNamespace(device=torch.device("cuda:0"), dataloader_num_workers=0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
+    free = 4 * 1000 * 3072
+    assert choose_data_device(gpu, [data.train, None]) == gpu.device
+    assert choose_data_device(gpu, [data.train, data.test]) is None
+    gpu.dataloader_num_workers = 2
+    assert choose_data_device(gpu, [data.train, None]) is None
 
 
 def test_precision_is_what_the_arguments_say(tmp_path):

@@ -7,7 +7,7 @@ import torch
 
 from hf_cifar.arguments import ModelArguments
 from hf_cifar.data.constants import CLASS_NAMES
-from hf_cifar.data.table import read_images
+from hf_cifar.data.store import read_images
 from hf_cifar.data.transforms import Preprocessing
 from hf_cifar.models.loading import load_for_fine_tuning
 from hf_cifar.training import frozen

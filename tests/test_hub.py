@@ -18,7 +18,8 @@ FILES = {f"plain_text/{path.name}": path.read_bytes() for path in (SAMPLE_FOLDER
 PROGRAM = """
 from hf_cifar.data.sources import fetch_from_hub, read_parquet_folder
 from hf_cifar.hub import is_hub_reachable
-print(is_hub_reachable(), {name: len(raw.images) for name, raw in read_parquet_folder(fetch_from_hub()).items()})
+splits = read_parquet_folder(fetch_from_hub(), "cifar10").splits
+print(is_hub_reachable(), {name: len(raw.labels) for name, raw in splits.items()})
 """
 
 

@@ -17,7 +17,13 @@ from .conftest import ROOT
 def test_two_processes_train_the_same_model_as_one_and_one_writes(recipe, tmp_path):
     """Half the batch in each of two processes is the whole batch in one: same images, augmentation and gradients."""
     model = json.dumps({"hidden_sizes": [8, 8, 8], "depths": [1, 1, 1], "classifier_hidden_sizes": []})
-    options = ["--dataset=sample", f"--model_config={model}", "--flip=random", "--translate=3", "--optimizer=sgd"]
+    options = [
+        "--dataset=sample",
+        f"--model_config={model}",
+        "--augmentation=strong",
+        "--translate=3",
+        "--optimizer=sgd",
+    ]
     options += [
         "--learning_rate=0.05",
         "--num_train_epochs=2",

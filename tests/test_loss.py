@@ -20,5 +20,14 @@ def test_parts_of_an_accumulated_batch_add_up_to_the_whole():
     torch.testing.assert_close(parts, loss({"logits": LOGITS}, LABELS))
 
 
+def test_soft_labels_count_once_per_image():
+    """The Trainer counts every entry of the labels, K per image."""
+    soft = functional.one_hot(LABELS, 10).float()
+    loss = build_loss(0.1)
+    torch.testing.assert_close(loss({"logits": LOGITS}, soft), loss({"logits": LOGITS}, LABELS))
+    parts = sum(loss({"logits": LOGITS[part]}, soft[part], 120) for part in (slice(0, 5), slice(5, 12)))
+    torch.testing.assert_close(parts, loss({"logits": LOGITS}, LABELS))
+
+
 def test_half_precision_logits_are_summed_in_float32():
     assert build_loss()({"logits": LOGITS.bfloat16()}, LABELS, 12).dtype == torch.float32

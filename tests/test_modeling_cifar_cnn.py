@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForImageClassification
 
-from hf_cifar.data.table import read_images
+from hf_cifar.data.store import read_images
 from hf_cifar.models import CifarCnnConfig, CifarCnnForImageClassification
 
 from .conftest import TINY_CNN

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_cifar.data.table import read_column, read_images
+from hf_cifar.data.store import read_column, read_images
 from hf_cifar.errors import UserError
 from hf_cifar.files import get_cache_dir
 from hf_cifar.models import offline

@@ -62,7 +62,7 @@ def test_yaml_sets_defaults_and_the_command_line_wins(tmp_path):
         ("learning_rate: [1, 2]", (), "unknown option '2'"),
         ("flip: sideways", (), "invalid choice: '?sideways'?.*none"),
         ("num_train_epochs: {a: 1}", (), "num.train.epochs: invalid float value"),
-        ("translate: 40", (), "translate=40 pixels is out of range; allowed: 0 to 31"),
+        ("translate: -1", (), "translate=-1 is out of range; allowed: 0 to 1023"),
         ("model_config: 3", (), "model_config=3 is not a mapping"),
         ("momentum: 1.5", (), "momentum=1.5 is out of range"),
         ("finetune: head", (), "finetune=head needs a pretrained model"),

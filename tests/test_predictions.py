@@ -6,7 +6,7 @@ import torch
 from transformers import pipeline
 
 from hf_cifar.data.constants import CLASS_NAMES
-from hf_cifar.data.table import read_images
+from hf_cifar.data.store import read_images
 from hf_cifar.errors import UserError
 from hf_cifar.evaluation.predictions import (
     get_probabilities,

@@ -124,6 +124,11 @@ def test_training_without_validation_is_a_final_run(recipe, tiny_config, tmp_pat
         ("compare.py", ["runs/none"], "at least two"),
         ("compare.py", ["runs/none", "runs/none2"], "'runs/none' holds no results.json"),
         ("explore.py", ["--dataset=cifar11"], "dataset 'cifar11' is neither"),
+        ("explore.py", ["--dataset=sample", "--map_images=2"], "map_images=2 is too few"),
+        ("explore.py", ["--dataset=sample", "--reference_data=nowhere"], "nowhere"),
+        ("explore.py", ["--dataset=sample", "--translate=32"], "translate=32 pixels is out of range"),
+        ("benchmark.py", ["data", "--rounds=0"], "rounds=0"),
+        ("benchmark.py", ["speed"], "invalid choice: 'speed'"),
         ("quickstart.py", ["--dataset=cifar11"], "dataset 'cifar11' is neither"),
     ],
 )  # fmt: skip
@@ -162,10 +167,32 @@ def test_compare_and_explore_write_their_pages(recipe, cnn_run, frozen_run, tmp_
     code, _, err = recipe("explore.py", "--dataset=sample", f"--output_dir={tmp_path}/explore")
     assert code == 0, err
     names = {path.name for path in (tmp_path / "explore").iterdir()}
-    assert names == {"classes.png", "augmentations.png", "class_balance.png"}
+    assert names == {"index.html", "figures", "README.md"}
+    card = (tmp_path / "explore/README.md").read_text()
+    assert "size_categories: 1K<n<10K" in card and "1,500 images of 32 × 32 pixels in 10 classes" in card
 
 
-@pytest.mark.parametrize("script", ["train.py", "eval.py", "compare.py", "explore.py", "quickstart.py"])
+def test_explore_checks_and_writes_nothing(recipe, tmp_path):
+    code, out, err = recipe("explore.py", "--check", "--dataset=sample", f"--output_dir={tmp_path}/explore")
+    assert code == 0, err
+    assert "train images: SHA-256 a21d9d2b" in out and "Verdict: " in out.splitlines()[-1]
+    assert not (tmp_path / "explore").exists()
+
+
+def test_benchmark_alternates_and_writes_json(recipe, tmp_path):
+    options = ["--dataset=sample", "--rounds=2", "--scale=0.02", "--per_device_train_batch_size=100"]
+    code, out, err = recipe("benchmark.py", "data", *options, f"--json={tmp_path}/figures.json")
+    assert code == 0, err
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    for case in figures["pipelines"].values():
+        assert case["speedup"]["min"] <= case["speedup"]["median"] <= case["speedup"]["max"]
+    assert 0 < figures["training_step"]["share"]["median"] < 1 and figures["memory"]["added_bytes"] > 0
+    assert "times" in out and "share of a training step (100 images)" in out
+
+
+@pytest.mark.parametrize(
+    "script", ["train.py", "eval.py", "compare.py", "explore.py", "quickstart.py", "benchmark.py"]
+)
 def test_help_explains(recipe, script):
     code, out, _ = recipe(script, "--help")
     assert code == 0 and f"python recipes/{script}" in out

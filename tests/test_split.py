@@ -7,9 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hf_cifar.arguments import DataArguments
 from hf_cifar.data.constants import LABELS_SHA256
-from hf_cifar.data.split import CIFAR10_VALIDATION_SHA256, hash_indices, split_table, split_train_validation
-from hf_cifar.data.table import read_column
+from hf_cifar.data.split import (
+    CIFAR10_VALIDATION_SHA256,
+    choose_subset,
+    hash_indices,
+    prepare_tables,
+    split_table,
+    split_train_validation,
+)
+from hf_cifar.data.store import read_column
 from hf_cifar.errors import UserError
 
 
@@ -65,3 +73,42 @@ def test_seeds_give_different_splits():
 def test_sizes_that_cannot_be_are_refused(size):
     with pytest.raises(UserError, match="validation_size"):
         split_train_validation(np.arange(1000) % 10, np.arange(1000), size)
+
+
+def test_subsets_are_nested_and_stratified(cifar10_labels):
+    indices = np.arange(50_000)
+    smaller = set()
+    for fraction in (0.001, 0.0103, 0.1, 0.5, 0.77):
+        rows = choose_subset(cifar10_labels, indices, fraction)
+        assert smaller < set(rows.tolist()) and (np.diff(rows) > 0).all()
+        assert set(np.bincount(cifar10_labels[rows]).tolist()) == {round(fraction * 5000)}
+        smaller = set(rows.tolist())
+    five = choose_subset(cifar10_labels, indices, per_class=5)
+    assert np.bincount(cifar10_labels[five]).tolist() == [5] * 10
+    assert set(five.tolist()) == set(choose_subset(cifar10_labels, indices, fraction=0.001).tolist())
+    other = choose_subset(cifar10_labels, indices, per_class=5, seed=1)
+    assert set(five.tolist()) != set(other.tolist())
+
+
+def test_a_tiny_share_still_has_every_class():
+    labels = np.array([0] * 90 + [1] * 5)
+    assert set(labels[choose_subset(labels, np.arange(95), 0.01)]) == {0, 1}
+
+
+def test_too_many_images_per_class_are_refused():
+    with pytest.raises(
+        UserError, match="images_per_class=6 is more than the 5 training images of class 1; allowed: 1"
+    ):
+        choose_subset(np.array([0] * 90 + [1] * 5), np.arange(95), per_class=6)
+
+
+def test_a_subset_of_the_training_images_leaves_validation_alone(data):
+    whole, validation = prepare_tables(data.train, DataArguments())
+    part, same = prepare_tables(data.train, DataArguments(images_per_class=5))
+    assert len(part) == 50 and read_column(same, "index").tolist() == read_column(validation, "index").tolist()
+    assert set(read_column(part, "index")) < set(read_column(whole, "index"))
+
+
+def test_a_class_with_one_image_is_named():
+    with pytest.raises(UserError, match="class 'b' has a single training image"):
+        split_train_validation(np.array([0] * 20 + [1]), np.arange(21), 0.1, class_names=["a", "b"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import TrainingArguments, set_seed
 
-from hf_cifar.arguments import ModelArguments, RecipeArguments
+from hf_cifar.arguments import AugmentationArguments, ModelArguments, RecipeArguments
 from hf_cifar.data.batches import ImageBatches
 from hf_cifar.data.constants import CLASS_NAMES
 from hf_cifar.data.split import split_table
@@ -30,7 +30,9 @@ def make_trainer(data, folder: Path, recipe: dict | None = None, validate: bool 
     train, validation = split_table(data.train)
     # Dropout draws from the global state, which a resume must restore.
     model = model or build_cifar_cnn({**TINY_CNN, "classifier_dropout": 0.2, "hidden_dropout": 0.1}, list(CLASS_NAMES))
-    transform = ImageTransform(Preprocessing(), "alternating", 2, args.seed)
+    # Mixed images have soft labels, which the loss and the Trainer's counts must take.
+    augmentation = AugmentationArguments(flip="alternating", translate=2, mixup=0.4, cutmix=1.0)
+    transform = ImageTransform(Preprocessing(), augmentation, args.seed)
     return build_trainer(
         model, model.classifier, args, RecipeArguments(**(recipe or MUON)), ImageBatches(train, transform),
         ImageBatches(validation, ImageTransform(Preprocessing())) if validate else None, build_compute_metrics(10),

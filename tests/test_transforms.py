@@ -3,8 +3,15 @@
 import pytest
 import torch
 
-from hf_cifar.data.table import read_images
-from hf_cifar.data.transforms import ImageTransform, Preprocessing
+from hf_cifar.arguments import AugmentationArguments
+from hf_cifar.data.store import read_images
+from hf_cifar.data.transforms import (
+    ImageTransform,
+    Preprocessing,
+    check_augmentation,
+    to_pixels,
+)
+from hf_cifar.errors import UserError
 from hf_cifar.models.image_processors import build_image_processor
 
 
@@ -25,7 +32,7 @@ def test_it_matches_the_image_processor_that_is_saved(data, size, interpolation)
 
 
 def test_draws_do_not_depend_on_batch_or_order(data):
-    transform = ImageTransform(Preprocessing(), "random", 4, seed=3)
+    transform = ImageTransform(Preprocessing(), AugmentationArguments(flip="random", translate=4), seed=3)
     transform.epoch = 5
     together = transform(get_rows(data.train, list(range(64))))["pixel_values"]
     alone = transform(get_rows(data.train, [40, 7]))["pixel_values"]
@@ -36,7 +43,7 @@ def test_epoch_and_seed_change_the_draws(data):
     rows = get_rows(data.train, list(range(32)))
     results = []
     for seed, epoch in ((0, 0), (0, 1), (1, 0)):
-        transform = ImageTransform(Preprocessing(), "random", 4, seed)
+        transform = ImageTransform(Preprocessing(), AugmentationArguments(flip="random", translate=4), seed)
         transform.epoch = epoch
         results.append(transform(rows)["pixel_values"])
     assert not torch.equal(results[0], results[1])
@@ -45,7 +52,7 @@ def test_epoch_and_seed_change_the_draws(data):
 
 def test_alternating_flip_mirrors_every_image_every_other_epoch(data):
     rows = get_rows(data.train, list(range(100)))
-    transform = ImageTransform(Preprocessing(), "alternating")
+    transform = ImageTransform(Preprocessing(), AugmentationArguments(flip="alternating"))
     epochs = []
     for transform.epoch in range(3):
         epochs.append(transform(rows)["pixel_values"])
@@ -60,3 +67,37 @@ def test_without_options_nothing_is_augmented(data):
     first = transform(rows)["pixel_values"]
     transform.epoch = 9
     assert torch.equal(transform(rows)["pixel_values"], first)
+
+
+@pytest.mark.parametrize(
+    ("options", "head_only", "message"),
+    [
+        ({"translate": 32}, False, "translate=32 pixels is out of range; allowed: 0 to 31"),
+        ({"cutout": 33}, False, "cutout=33 pixels is out of range; allowed: 0 to 32"),
+        (
+            {"flip": "random"},
+            True,
+            "finetune=head.*augmentation would be ignored; leave it out, or use finetune: full",
+        ),
+    ],
+)
+def test_augmentation_that_does_not_fit_is_refused(options, head_only, message):
+    with pytest.raises(UserError, match=message):
+        check_augmentation(AugmentationArguments(**options), 32, head_only)
+
+
+def test_shares_are_of_the_stored_size():
+    assert [to_pixels(length, 32) for length in (0, 0.125, 4, 1)] == [0, 4, 4, 1]
+
+
+def test_a_crop_goes_straight_to_the_models_size(data):
+    transform = ImageTransform(Preprocessing(48), AugmentationArguments(random_resized_crop=0.3))
+    images = torch.from_numpy(read_images(data.train)[:4].copy()).permute(0, 3, 1, 2)
+    assert transform.augment(images, torch.arange(4)).shape == (4, 3, 48, 48)
+
+
+@pytest.mark.parametrize("name", ["cutout", "random_erasing"])
+def test_what_is_erased_has_the_mean_colour(data, name):
+    transform = ImageTransform(Preprocessing(), AugmentationArguments(**{name: 1.0}))
+    pixels = transform(get_rows(data.train, [0, 1, 2]))["pixel_values"]
+    assert (pixels.abs() < 0.01).all(1).flatten(1).any(1).all()

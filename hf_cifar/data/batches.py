@@ -8,7 +8,9 @@ import datasets
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from .keyed import SHUFFLE, draw_permutation
+from .keyed import PARTNER, SHUFFLE, draw_integers, draw_permutation
+from .mixing import mix_batch
+from .store import read_column, read_images
 from .transforms import ImageTransform
 
 
@@ -38,17 +40,49 @@ class KeyedDataset(Dataset, ABC):
 
 
 class ImageBatches(KeyedDataset):
-    """Rows of the image table through an `ImageTransform`."""
+    """Rows of the image table through an `ImageTransform`, mixed in pairs where its augmentation says so.
 
-    def __init__(self, table: datasets.Dataset, transform: ImageTransform) -> None:
+    Args:
+        table: of images.
+        transform: what turns rows into model input.
+        device: keep all images there, as bytes, and transform them there; None reads the memory-mapped table through
+            `with_transform`. The results are the same, up to rounding on a GPU.
+    """
+
+    def __init__(
+        self, table: datasets.Dataset, transform: ImageTransform, device: torch.device | str | None = None
+    ) -> None:
         super().__init__(len(table))
         self.transform = transform
         self.table = table.with_transform(transform)
+        self.indices = torch.from_numpy(read_column(table, "index"))
+        self.num_classes = table.features["label"].num_classes
+        self.resident = None
+        if device is not None:
+            images = torch.from_numpy(read_images(table).copy()).to(device).permute(0, 3, 1, 2)
+            self.resident = {"images": images, "labels": torch.from_numpy(read_column(table, "label"))}
 
     def fetch(self, rows: list[int], epoch: int) -> dict[str, torch.Tensor]:
-        """`pixel_values` float32 (B, C, S, S) and `labels` int64 (B,)."""
+        """`pixel_values` float32 (B, C, S, S) and `labels`: int64 (B,), or where images are mixed float32 (B, K)."""
         self.transform.epoch = epoch
-        return self.table[rows]
+        options, key = self.transform.augmentation, (self.transform.seed, epoch)
+        if not options.mixup and not options.cutmix:
+            return self.read(rows)
+        indices = self.indices[rows]
+        partners = draw_integers(indices, 0, self.size - 1, *key, PARTNER).tolist()
+        batch = self.read(rows + partners)
+        images, labels = (batch[name].split(len(rows)) for name in ("pixel_values", "labels"))
+        images, labels = mix_batch(*images, *labels, self.num_classes, indices, options.mixup, options.cutmix, *key)
+        return {"pixel_values": images, "labels": labels}
+
+    def read(self, rows: list[int]) -> dict[str, torch.Tensor]:
+        """The transformed rows, before mixing."""
+        if self.resident is None:
+            return self.table[rows]
+        images, labels = self.resident["images"], self.resident["labels"]
+        where = torch.tensor(rows)
+        augmented = self.transform.augment(images[where.to(images.device)], self.indices[where])
+        return {"pixel_values": self.transform.preprocessing(augmented), "labels": labels[where]}
 
 
 class TensorBatches(KeyedDataset):

@@ -4,8 +4,12 @@ for any number of workers and processes and after a resume.
 
 import torch
 
-# What a draw is for: two purposes never share a random stream.
-FLIP, SHIFT_X, SHIFT_Y, SPLIT, SHUFFLE = range(1, 6)
+# What a draw is for: two purposes never share a random stream. New ones go to the end, lest old runs draw anew.
+FLIP, SHIFT_X, SHIFT_Y, SPLIT, SHUFFLE, SUBSET, HOLDOUT = range(1, 8)
+CROP_AREA, CROP_RATIO, CROP_X, CROP_Y, BRIGHTNESS, CONTRAST, SATURATION = range(8, 15)
+OPERATION, MAGNITUDE, SIGN, CUTOUT_X, CUTOUT_Y = range(15, 20)
+ERASE, ERASE_AREA, ERASE_RATIO, ERASE_X, ERASE_Y = range(20, 25)
+MIX, PARTNER, MIX_WEIGHT, CUTMIX_X, CUTMIX_Y = range(25, 30)
 
 _MASK = (1 << 64) - 1
 _GOLDEN, _MULTIPLIER_1, _MULTIPLIER_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB

@@ -1,5 +1,6 @@
 """Owns the one callable that turns rows of the table into model input: whole batch in, whole batch out."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +9,22 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvf
 
-from .augmentation import flip_images, translate_images
+from ..arguments import AugmentationArguments
+from ..errors import UserError
+from . import keyed
+from .augmentation import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_saturation,
+    crop_and_resize,
+    erase_boxes,
+    flip_images,
+    translate_images,
+)
+from .auto_augment import auto_augment
+from .boxes import draw_crops, draw_cutouts, draw_erasures
 from .constants import IMAGE_SIZE, MEAN, STD
-from .keyed import FLIP, SHIFT_X, SHIFT_Y, draw_integers, draw_uniform
+from .keyed import draw_integers, draw_uniform
 
 
 @dataclass(frozen=True)
@@ -33,28 +47,33 @@ class Preprocessing:
         size = [self.image_size, self.image_size]
         if list(images.shape[-2:]) != size:
             images = tvf.resize(images, size, InterpolationMode(self.interpolation), antialias=True)
+        # Statistics are repeated to a whole image's length: broadcasting over 3 channels is 10 times slower on a CPU.
         mean, std = (
-            255 * torch.tensor(values, device=images.device).view(-1, 1, 1) for values in (self.mean, self.std)
+            (255 * torch.tensor(values, device=images.device)).repeat(self.image_size**2)
+            for values in (self.mean, self.std)
         )
-        return images.float().sub_(mean).div_(std)
+        flat = images.permute(0, 2, 3, 1).reshape(len(images), -1)
+        flat = flat.float().sub_(mean).div_(std)
+        return flat.view(len(images), *size, -1).permute(0, 3, 1, 2)
 
 
 class ImageTransform:
     """For `datasets.Dataset.with_transform`: table rows to `pixel_values` and `labels`, augmented by key.
 
     The draws for an image depend on (seed, epoch, index) alone. `epoch` is set by `KeyedDataset`, to which the
-    sampler sends it inside every index.
+    sampler sends it inside every index. Mixing, which needs a second image, is the dataset's (`ImageBatches`).
 
     Args:
         preprocessing: resizing and normalisation.
-        flip: "none", "random" (each image, each epoch, by a coin), or "alternating" (a coin per image for the first
-            epoch, mirrored on every other; Jordan 2024, section 3.6).
-        translate: largest shift in pixels along each axis.
+        augmentation: what is varied; None for nothing.
         seed: of the augmentation.
     """
 
-    def __init__(self, preprocessing: Preprocessing, flip: str = "none", translate: int = 0, seed: int = 0) -> None:
-        self.preprocessing, self.flip, self.translate, self.seed = preprocessing, flip, translate, seed
+    def __init__(
+        self, preprocessing: Preprocessing, augmentation: AugmentationArguments | None = None, seed: int = 0
+    ) -> None:
+        self.preprocessing, self.seed = preprocessing, seed
+        self.augmentation = augmentation or AugmentationArguments()
         self.epoch = 0
 
     def __call__(self, batch: dict[str, list]) -> dict[str, torch.Tensor]:
@@ -63,26 +82,76 @@ class ImageTransform:
         return {"pixel_values": self.preprocessing(images), "labels": torch.as_tensor(batch["label"])}
 
     def augment(self, images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        """Augment uint8 (B, C, H, W) images that have canonical indices int64 (B,)."""
-        if self.flip != "none":
-            epoch = self.epoch if self.flip == "random" else 0
-            flip = draw_uniform(indices, self.seed, epoch, FLIP) < 0.5
-            if self.flip == "alternating" and self.epoch % 2:
-                flip = ~flip
-            images = flip_images(images, flip)
-        if self.translate:
-            shifts = (
-                draw_integers(indices, -self.translate, self.translate, self.seed, self.epoch, axis)
-                for axis in (SHIFT_Y, SHIFT_X)
+        """Augment uint8 (B, C, H, W) images, on any device, that have canonical indices int64 (B,), on the CPU.
+
+        All but the crop happens at the stored size, before enlarging for a pretrained backbone: the same picture for
+        less work.
+        """
+        options, key, size = self.augmentation, (self.seed, self.epoch), images.shape[-1]
+        device = images.device
+        if options.flip != "none":
+            flip = (
+                draw_uniform(indices, self.seed, 0 if options.flip == "alternating" else self.epoch, keyed.FLIP) < 0.5
             )
-            images = translate_images(images, *shifts, limit=self.translate)
+            if options.flip == "alternating" and self.epoch % 2:  # Jordan 2024, section 3.6
+                flip = ~flip
+            images = flip_images(images, flip.to(device))
+        if limit := to_pixels(options.translate, size):
+            shifts = (draw_integers(indices, -limit, limit, *key, axis) for axis in (keyed.SHIFT_Y, keyed.SHIFT_X))
+            images = translate_images(images, *(shift.to(device) for shift in shifts), options.padding_mode)
+        if options.random_resized_crop:
+            boxes = draw_crops(indices, size, options.random_resized_crop, *key).to(device)
+            interpolation = self.preprocessing.interpolation
+            interpolation = interpolation if interpolation in ("bilinear", "bicubic") else "bicubic"
+            images = crop_and_resize(images, boxes, self.preprocessing.image_size, interpolation)
+            size = images.shape[-1]
+        if options.auto_augment != "none":
+            images = auto_augment(
+                images, indices, options.auto_augment, options.randaugment_ops, options.randaugment_magnitude, *key
+            )
+        if options.color_jitter:
+            for adjust, purpose in (
+                (adjust_brightness, keyed.BRIGHTNESS),
+                (adjust_contrast, keyed.CONTRAST),
+                (adjust_saturation, keyed.SATURATION),
+            ):
+                factor = 1 + options.color_jitter * (2 * draw_uniform(indices, *key, purpose) - 1)
+                images = adjust(images, factor.to(device))
+        mean = torch.tensor(self.preprocessing.mean, device=device).mul(255).round().to(torch.uint8)
+        if side := to_pixels(options.cutout, size):
+            images = erase_boxes(images, draw_cutouts(indices, size, side, *key).to(device), mean)
+        if options.random_erasing:
+            images = erase_boxes(images, draw_erasures(indices, size, options.random_erasing, *key).to(device), mean)
         return images
 
 
+def check_augmentation(options: AugmentationArguments, size: int, head_only: bool = False) -> None:
+    """Refuse what does not fit images of `size` pixels, or would be ignored.
+
+    Raises:
+        UserError: With the remedy.
+    """
+    if to_pixels(options.translate, size) >= size:
+        raise UserError(f"translate={options.translate:g} pixels is out of range; allowed: 0 to {size - 1}")
+    if to_pixels(options.cutout, size) > size:
+        raise UserError(f"cutout={options.cutout:g} pixels is out of range; allowed: 0 to {size}")
+    if head_only and options.is_augmenting:
+        raise UserError(
+            "finetune=head computes the features of each image once, so augmentation would be ignored; leave it out, "
+            "or use finetune: full"
+        )
+
+
+def to_pixels(length: float, size: int) -> int:
+    """A length in pixels: a share of `size` if below 1."""
+    return round(length * size) if length < 1 else int(length)
+
+
 def pixels_to_images(pixels: list[bytes]) -> torch.Tensor:
-    """Rows of the pixel column to uint8 (B, C, H, W), channels last in memory."""
+    """Rows of the pixel column, each of a square RGB image, to uint8 (B, C, H, W), channels last in memory."""
     flat = torch.from_numpy(np.frombuffer(bytearray(b"".join(pixels)), dtype=np.uint8))  # torch wants it writable
-    return flat.view(len(pixels), IMAGE_SIZE, IMAGE_SIZE, 3).permute(0, 3, 1, 2)
+    size = math.isqrt(len(pixels[0]) // 3)
+    return flat.view(len(pixels), size, size, 3).permute(0, 3, 1, 2)
 
 
 def collate_whole_batch(batch: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from ..arguments import SourceArguments
-from ..data.table import ImageData, load_cifar10
+from ..data.table import ImageData, load_data
 from ..errors import UserError
 from .metrics import RESAMPLES, add_interval
 from .predictions import get_probabilities, read_predictions
-from .results import read_results
+from .results import get_source, read_results
 
 
 @dataclass
@@ -68,7 +68,7 @@ def load_data_of(runs: list[Run], source: SourceArguments) -> ImageData:
         UserError: It cannot be had, or its test set is another.
     """
     data_name = runs[0].results["data"]["name"]
-    data = load_cifar10("sample" if data_name == "cifar10-sample" else source.dataset, source.cache_dir)
+    data = load_data(get_source(runs[0].results, source))
     if data.hashes["test"] != runs[0].results["data"]["hashes"]["test"]:
         raise UserError(f"the runs were tested on {data_name}, not on {data.name} from {data.source}; see --dataset")
     return data

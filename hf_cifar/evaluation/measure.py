@@ -9,7 +9,8 @@ import torch
 from transformers import PreTrainedModel, TrainingArguments
 
 from ..data.split import hash_indices, split_table
-from ..data.table import ImageData, read_column, read_images
+from ..data.store import read_column, read_images
+from ..data.table import ImageData
 from ..errors import UserError
 from ..models.image_processors import read_preprocessing
 from ..models.loading import hash_weights, load_model
@@ -100,6 +101,10 @@ def describe_data(
         "sizes": sizes,
         "hashes": data.hashes,
         "validation_sha256": hash_indices(read_column(validation, "index")) if validation else None,
+        "train_sha256": hash_indices(read_column(data.train if train is None else train, "index")),
+        "image_size": data.image_size,
+        "converted": data.converted,
+        "skipped": sum(map(len, data.skipped.values())),
     }
 
 

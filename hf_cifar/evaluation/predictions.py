@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from ..data.table import read_column
+from ..data.store import read_column
 from ..errors import UserError
 from ..files import write_then_rename
 from ..training.hardware import autocast

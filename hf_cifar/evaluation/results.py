@@ -1,11 +1,13 @@
 """Owns results.json: every number of a run, validated when written and when read."""
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
 
 import jsonschema
 
+from ..arguments import SourceArguments
 from ..errors import UserError
 from ..files import write_json
 
@@ -56,3 +58,16 @@ def read_results(folder: str | Path) -> dict:
         raise UserError(f"{path}: not JSON ({error}). The file was altered: make the run again") from error
     validate_results(results, str(path))
     return results
+
+
+def get_source(results: dict, source: SourceArguments) -> SourceArguments:
+    """The dataset of a run, unless `source` names one; a run on CIFAR-10 does not care where that comes from."""
+    if source.dataset != "auto" or results["data"]["name"] == "cifar10":
+        return source
+    options, names = results["recipe"]["options"], {field.name for field in dataclasses.fields(SourceArguments)}
+    return dataclasses.replace(source, **{name: value for name, value in options.items() if name in names})
+
+
+def follow_run(folder: Path, source: SourceArguments) -> SourceArguments:
+    """`get_source` for what may be a run folder."""
+    return get_source(read_results(folder), source) if (folder / FILE_NAME).is_file() else source

@@ -32,8 +32,8 @@ LOADING_ERRORS = (
 )
 
 
-def build_cifar_cnn(options: dict, class_names: list[str]) -> CifarCnnForImageClassification:
-    """A CifarCnn with fresh weights from the global random state.
+def build_cifar_cnn(options: dict, class_names: list[str], image_size: int = 32) -> CifarCnnForImageClassification:
+    """A CifarCnn with fresh weights from the global random state; `image_size` is the data's, where options have none.
 
     Raises:
         UserError: `options` has an unknown field or a bad value.
@@ -42,7 +42,7 @@ def build_cifar_cnn(options: dict, class_names: list[str]) -> CifarCnnForImageCl
     if unknown := set(options) - known:
         raise UserError(f"model_config has unknown field {sorted(unknown)[0]!r}; allowed: {', '.join(sorted(known))}")
     try:
-        config = CifarCnnConfig(**options, **make_label_options(class_names))
+        config = CifarCnnConfig(**{"image_size": image_size, **options}, **make_label_options(class_names))
     except Exception as error:  # huggingface_hub's strict dataclasses wrap a validator's error in several types
         reason = str(error.__cause__ or error).strip().splitlines()
         raise UserError(f"model_config is not valid: {' '.join(line.strip() for line in reason)}") from error

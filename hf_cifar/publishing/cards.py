@@ -5,7 +5,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..files import write_text
-from ..reporting.formatting import format_count, format_estimate, format_seconds, make_templates
+from ..reporting.formatting import format_count, format_estimate, format_seconds, get_dataset_title, make_templates
 
 TEMPLATES = make_templates("hf_cifar.publishing")
 
@@ -13,30 +13,35 @@ TEMPLATES = make_templates("hf_cifar.publishing")
 def render_card(results: dict) -> str:
     """A model card as Markdown with its metadata, from one run's results."""
     data, test, model = results["data"], results["metrics"]["test"], results["model"]
-    dataset = "CIFAR-10" if data["name"] == "cifar10" else "sample of CIFAR-10"
     metadata = ModelCardData(
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag="image-classification",
-        datasets=["uoft-cs/cifar10"],
+        datasets=[hub_id] if (hub_id := find_hub_id(data["name"])) else None,
         tags=["hf_cifar", model["type"]],
         model_name=model["name"],
         # The Hub would list the numbers of a sample as CIFAR-10's.
-        eval_results=list_eval_results(test) if data["name"] == "cifar10" else None,
+        eval_results=list_eval_results(test, data["name"]) if hub_id and data["name"] != "cifar10-sample" else None,
     )
-    body = TEMPLATES.get_template("card.md.j2").render(results=results, dataset=dataset)
+    body = TEMPLATES.get_template("card.md.j2").render(results=results)
     card = ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{body}")
     return str(card)
 
 
-def list_eval_results(test: dict) -> list[EvalResult]:
+def find_hub_id(name: str) -> str | None:
+    """The Hub's id of a dataset in results.json; None for a local one."""
+    known = {"cifar10": "uoft-cs/cifar10", "cifar10-sample": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100"}
+    return known.get(name, name if "/" in name else None)
+
+
+def list_eval_results(test: dict, dataset: str) -> list[EvalResult]:
     """The test metrics as the Hub's `model-index` has them."""
     scores = {"accuracy": test["accuracy"], **test["macro"]}
     return [
         EvalResult(
             task_type="image-classification",
-            dataset_type="uoft-cs/cifar10",
-            dataset_name="CIFAR-10",
+            dataset_type=find_hub_id(dataset),
+            dataset_name=get_dataset_title(dataset),
             dataset_split="test",
             metric_type=name,
             metric_name=name if name == "accuracy" else f"macro {name}",

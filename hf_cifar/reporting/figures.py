@@ -127,26 +127,6 @@ def draw_class_scores(scores: dict[str, dict[str, dict]], metric: str = "f1") ->
     return figure
 
 
-def draw_image_grid(rows: dict[str, np.ndarray], title: str) -> Figure:
-    """Rows of images with a label each.
-
-    Args:
-        rows: by label, uint8 (N, H, W, 3).
-        title: of the figure.
-    """
-    columns = max(len(images) for images in rows.values())
-    figure = Figure(figsize=(columns * 0.9 + 1.4, len(rows) * 0.9 + 0.6), layout="constrained")
-    figure.suptitle(title)
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes_row, (label, images) in zip(grid, rows.items(), strict=True):
-        for axes in axes_row:
-            axes.axis("off")
-        for axes, image in zip(axes_row, images, strict=False):
-            axes.imshow(image, interpolation="nearest")
-        axes_row[0].text(-0.15, 0.5, label, transform=axes_row[0].transAxes, ha="right", va="center")
-    return figure
-
-
 def draw_class_balance(counts: dict[str, Sequence[int]], class_names: Sequence[str]) -> Figure:
     """Images per class, a panel per split."""
     figure = Figure(figsize=(4 * len(counts), 3.6), layout="constrained")

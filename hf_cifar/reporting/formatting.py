@@ -22,6 +22,12 @@ def format_count(value: float) -> str:
     return f"{value:.0f}"
 
 
+def get_dataset_title(name: str) -> str:
+    """What people call a dataset whose results.json has this name."""
+    titles = {"cifar10": "CIFAR-10", "cifar10-sample": "a sample of CIFAR-10", "cifar100": "CIFAR-100"}
+    return titles.get(name, name)
+
+
 def make_templates(package: str) -> jinja2.Environment:
     """The templates of a package, with the formats above as filters; an undefined name is an error."""
     environment = jinja2.Environment(
@@ -33,4 +39,5 @@ def make_templates(package: str) -> jinja2.Environment:
         autoescape=False,  # Markdown; HTML in it is escaped when it is rendered to a page
     )
     environment.filters |= {"estimate": format_estimate, "seconds": format_seconds, "count": format_count}
+    environment.filters["dataset_title"] = get_dataset_title
     return environment

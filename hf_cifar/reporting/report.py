@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from markdown_it import MarkdownIt
 
-from ..data.table import ImageData, read_images
+from ..data.store import read_images
+from ..data.table import ImageData
 from ..evaluation.comparison import Run, compare_pair, find_confusions
 from ..evaluation.predictions import get_probabilities
 from ..files import write_text, write_then_rename
@@ -75,7 +76,7 @@ def format_table(runs: list[Run]) -> str:
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    if runs[0].results["data"]["name"] != "cifar10":
+    if runs[0].results["data"]["name"] == "cifar10-sample":
         lines.append(
             "NOTE: measured on the bundled sample, not on CIFAR-10; these numbers say nothing about the models."
         )

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from ..arguments import DataArguments, RecipeArguments
 from ..data.batches import ImageBatches, TensorBatches
-from ..data.table import read_column, read_images
+from ..data.store import get_image_size, read_column, read_images
 from ..data.transforms import ImageTransform, Preprocessing
 from ..models import CifarCnnForImageClassification
 from ..models.loading import find_classifier
@@ -70,9 +70,10 @@ def fit(
             sets = make_feature_sets(model, preprocessing, [train_table, validation_table], args, cache_dir)
     else:
         trained = model.to(memory_format=torch.channels_last)  # from_pretrained drops it
-        transform = ImageTransform(preprocessing, data_args.flip, data_args.translate, args.seed)
-        validation_set = validation_table and ImageBatches(validation_table, ImageTransform(preprocessing))
-        sets = [ImageBatches(train_table, transform), validation_set]
+        device = choose_data_device(args, [train_table, validation_table])
+        transform = ImageTransform(preprocessing, data_args, args.seed)
+        validation_set = validation_table and ImageBatches(validation_table, ImageTransform(preprocessing), device)
+        sets = [ImageBatches(train_table, transform, device), validation_set]
         if isinstance(model, CifarCnnForImageClassification) and model.config.stem == "whitening" and not checkpoint:
             init_whitening(model, preprocessing, train_table)
     feature_seconds = time.perf_counter() - started if head_only else 0.0
@@ -88,6 +89,17 @@ def fit(
         feature_seconds=feature_seconds,
         history=collect_history(trainer.state.log_history),
     )
+
+
+def choose_data_device(args: TrainingArguments, tables: list[datasets.Dataset | None]) -> torch.device | None:
+    """The GPU that keeps all images, where there is one and they fill at most a quarter of its free memory.
+
+    With workers (`dataloader_num_workers`) the images stay in the memory-mapped table.
+    """
+    if args.device.type != "cuda" or args.dataloader_num_workers:
+        return None
+    size = sum(len(table) * get_image_size(table) ** 2 * 3 for table in tables if table is not None)
+    return args.device if 4 * size <= torch.cuda.mem_get_info(args.device)[0] else None
 
 
 def make_feature_sets(

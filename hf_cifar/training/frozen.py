@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ..data.integrity import hash_array
-from ..data.table import read_images
+from ..data.store import read_images
 from ..data.transforms import Preprocessing
 from ..files import write_then_rename
 from ..models.loading import find_classifier, hash_weights

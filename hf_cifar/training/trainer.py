@@ -10,9 +10,9 @@ from torch.utils.data import Dataset, Sampler
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
-from ..arguments import RecipeArguments
+from ..arguments import DataArguments, RecipeArguments
 from ..data.batches import KeyedSampler
-from ..data.transforms import collate_whole_batch
+from ..data.transforms import check_augmentation, collate_whole_batch
 from ..errors import UserError
 from ..models.loading import find_classifier
 from .callbacks import BroadcastBuffers, Stopwatch
@@ -94,16 +94,36 @@ def check_options(args: TrainingArguments, recipe: RecipeArguments, has_validati
         )
 
 
-def check_model(model: PreTrainedModel, args: TrainingArguments, head_only: bool) -> None:
-    """Refuse what this model cannot do.
+def check_model(
+    model: PreTrainedModel, args: TrainingArguments, data_args: DataArguments, stored_size: int, head_only: bool
+) -> None:
+    """Refuse what this model cannot do, or what does not fit images stored at `stored_size` pixels.
 
     Raises:
         UserError: With the remedy.
     """
+    check_augmentation(data_args, stored_size, head_only)
     if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
         raise UserError(f"gradient_checkpointing=true: {type(model).__name__} does not support it; leave it out")
     if head_only and find_classifier(model) is None:
         raise UserError(f"finetune=head: {type(model).__name__} has no `classifier` module; use finetune: full")
+
+
+def build_recipe_optimizer(
+    model: nn.Module, head: nn.Module | None, args: TrainingArguments, recipe: RecipeArguments
+) -> torch.optim.Optimizer:
+    """The optimizer that a run's options describe; arguments as for `build_trainer`."""
+    return build_optimizer(
+        model,
+        head,
+        recipe.optimizer,
+        lr=args.learning_rate,
+        weight_decay=args.weight_decay,
+        momentum=recipe.momentum,
+        betas=(args.adam_beta1, args.adam_beta2),
+        eps=args.adam_epsilon,
+        parameter_groups=recipe.parameter_groups,
+    )
 
 
 def build_trainer(
@@ -132,17 +152,6 @@ def build_trainer(
         callbacks.append(EarlyStoppingCallback(recipe.early_stopping_patience))
     # The loss below takes num_items_in_batch itself; many models accept it and ignore it, which inflates gradients.
     model.accepts_loss_kwargs = False
-    optimizer = build_optimizer(
-        model,
-        head,
-        recipe.optimizer,
-        lr=args.learning_rate,
-        weight_decay=args.weight_decay,
-        momentum=recipe.momentum,
-        betas=(args.adam_beta1, args.adam_beta2),
-        eps=args.adam_epsilon,
-        parameter_groups=recipe.parameter_groups,
-    )
     return KeyedTrainer(
         model=model,
         args=args,
@@ -151,7 +160,7 @@ def build_trainer(
         data_collator=collate_whole_batch,
         compute_metrics=compute_metrics,
         compute_loss_func=build_loss(args.label_smoothing_factor),
-        optimizers=(optimizer, None),
+        optimizers=(build_recipe_optimizer(model, head, args, recipe), None),
         callbacks=callbacks,
     )
 

@@ -1,0 +1,178 @@
+"""Owns measuring the input pipeline: against the usual one, its share of a training step, and its memory."""
+
+import io
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from transformers import default_data_collator
+
+from ..arguments import AugmentationArguments
+from ..data.batches import ImageBatches, KeyedSampler
+from ..data.constants import MEAN, STD
+from ..data.store import get_image_size, read_column, read_images
+from ..data.transforms import ImageTransform, Preprocessing, collate_whole_batch
+from ..training.hardware import autocast
+from ..training.loss import build_loss
+
+# Size in pixels, batch size, and images per round of the usual way and of ours: about a second each on a CPU.
+CASES = (
+    ("32 px: flip, translate, normalise", 32, 500, 2_000, 50_000),
+    ("224 px: resize, flip, normalise", 224, 100, 500, 3_000),
+)
+
+
+def encode_images(table: datasets.Dataset, count: int) -> datasets.Dataset:
+    """The first images as a PNG `Image` column: how image datasets usually lie on the Hub."""
+    table = table.select(range(min(count, len(table))))
+    encoded = []
+    for image in read_images(table):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
+        encoded.append({"bytes": buffer.getvalue(), "path": None})
+    features = datasets.Features({"img": datasets.Image(), "label": table.features["label"]})
+    return datasets.Dataset.from_dict({"img": encoded, "label": read_column(table, "label")}, features=features)
+
+
+def make_usual_loader(table: datasets.Dataset, size: int, batch_size: int) -> DataLoader:
+    """As the image-classification examples do it: Pillow images, one torchvision transform each, default collator."""
+    stored = table[0]["img"].size[0]
+    if size == stored:
+        geometry = transforms.RandomCrop(size, padding=size // 8, padding_mode="reflect")
+    else:
+        geometry = transforms.Resize((size, size), transforms.InterpolationMode.BICUBIC)
+    transform = transforms.Compose(
+        [geometry, transforms.RandomHorizontalFlip(), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    )
+
+    def apply(batch: dict[str, list]) -> dict[str, list]:
+        pixel_values = [transform(image.convert("RGB")) for image in batch["img"]]
+        return {"pixel_values": pixel_values, "labels": batch["label"]}
+
+    return DataLoader(table.with_transform(apply), batch_size, shuffle=True, collate_fn=default_data_collator)
+
+
+def make_our_loader(table: datasets.Dataset, size: int, batch_size: int) -> DataLoader:
+    """The same work through `ImageBatches`, as training does it."""
+    translate = 0.125 if size == get_image_size(table) else 0
+    augmentation = AugmentationArguments(flip="random", translate=translate)
+    dataset = ImageBatches(table, ImageTransform(Preprocessing(size), augmentation))
+    return DataLoader(dataset, batch_size, sampler=KeyedSampler(len(table), 0), collate_fn=collate_whole_batch)
+
+
+def cycle(loader: DataLoader) -> Iterator[dict[str, torch.Tensor]]:
+    """Batches for ever."""
+    return itertools.chain.from_iterable(itertools.repeat(loader))
+
+
+def measure_rate(batches: Iterator[dict[str, torch.Tensor]], count: int) -> float:
+    """Images per second over about `count` images."""
+    done, started = 0, time.perf_counter()
+    while done < count:
+        done += len(next(batches)["labels"])
+    return done / (time.perf_counter() - started)
+
+
+def summarize(values: list[float]) -> dict[str, float]:
+    """Median, minimum and maximum."""
+    return {"median": float(np.median(values)), "min": min(values), "max": max(values)}
+
+
+def compare_pipelines(table: datasets.Dataset, rounds: int = 7, scale: float = 1.0) -> dict[str, dict]:
+    """Images per second of both pipelines, in one process, in alternation, so that a noisy machine is fair to both.
+
+    Args:
+        table: of stored images, 32 x 32 for CIFAR-10.
+        rounds: how often each is measured; both are warmed up first.
+        scale: of the number of images per round.
+
+    Returns:
+        By case: images/s of `usual` and `ours`, and `speedup` (ratio within a round), each as `summarize`d.
+    """
+    encoded = encode_images(table, int(5000 * scale))
+    results = {}
+    for name, size, batch_size, usual_count, our_count in CASES:
+        usual = cycle(make_usual_loader(encoded, size, batch_size))
+        ours = cycle(make_our_loader(table, size, batch_size))
+        next(usual), next(ours)
+        rates = [
+            (measure_rate(usual, int(usual_count * scale)), measure_rate(ours, int(our_count * scale)))
+            for _ in range(rounds)
+        ]
+        results[name] = {
+            "usual": summarize([rate for rate, _ in rates]),
+            "ours": summarize([rate for _, rate in rates]),
+            "speedup": summarize([ours / usual for usual, ours in rates]),
+        }
+    return results
+
+
+def measure_share(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    dataset: ImageBatches,
+    batch_size: int,
+    device: torch.device,
+    precision: str,
+    steps: int = 5,
+) -> dict[str, dict[str, float]]:
+    """How much of a training step is the input pipeline, when it runs in the training process.
+
+    Args:
+        model, optimizer: are trained by the steps.
+        dataset: `ImageBatches`; on a GPU with its images on the device.
+        batch_size: of a step.
+        device, precision: of the model.
+        steps: measured, after two that are not.
+
+    Returns:
+        `pipeline_seconds`, `step_seconds` (with the pipeline) and `share`, each as `summarize`d.
+    """
+    synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    compute_loss = build_loss()
+    model = model.to(device, memory_format=torch.channels_last).train()
+    keys = iter(cycle([list(range(i, i + batch_size)) for i in range(0, len(dataset) - batch_size + 1, batch_size)]))
+    pipeline, whole = [], []
+    for _ in range(steps + 2):
+        synchronize()
+        started = time.perf_counter()
+        batch = dataset.__getitems__(next(keys))
+        synchronize()
+        fetched = time.perf_counter()
+        with autocast(device, precision):
+            outputs = model(batch["pixel_values"].to(device))
+        compute_loss(outputs, batch["labels"].to(device)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        synchronize()
+        pipeline.append(fetched - started)
+        whole.append(time.perf_counter() - started)
+    pipeline, whole = pipeline[2:], whole[2:]
+    shares = [part / total for part, total in zip(pipeline, whole, strict=True)]
+    named = {"pipeline_seconds": pipeline, "step_seconds": whole, "share": shares}
+    return {name: summarize(values) for name, values in named.items()}
+
+
+@contextmanager
+def track_memory() -> Iterator[Callable[[], int]]:
+    """Yields a function for the most bytes that this process has held, beyond what it holds now (Linux).
+
+    Memory-mapped files count as far as they have been read.
+    """
+    Path("/proc/self/clear_refs").write_text("5")  # reset the high-water mark
+    before = _read_status("VmRSS")
+    yield lambda: _read_status("VmHWM") - before
+
+
+def _read_status(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
