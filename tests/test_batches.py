@@ -1,5 +1,7 @@
 """Batches are keyed: the same for any workers, processes and resumes; different for every epoch and seed."""
 
+import pickle
+
 import pytest
 import torch
 from accelerate.data_loader import BatchSamplerShard
@@ -112,6 +114,25 @@ def test_seed_0_epoch_1_is_not_seed_1_epoch_0(data):
         one = make_batches(data, augmentation, seed=0).fetch(rows, 1)["pixel_values"]
         other = make_batches(data, augmentation, seed=1).fetch(rows, 0)["pixel_values"]
         assert not torch.equal(one, other), name
+
+
+@pytest.mark.parametrize("rows", [range(SIZE), [5, 3, 59]])
+def test_batches_are_those_of_with_transform(data, rows):
+    """ImageBatches gathers the pixels itself; the transform is the same one that `datasets` calls."""
+    augmentation = AugmentationArguments(augmentation="standard", random_erasing=0.5)
+    table = data.train.select([*range(400, 400 + SIZE)])
+    transform = ImageTransform(Preprocessing(), augmentation, seed=3)
+    transform.epoch = 2
+    expected = table.with_transform(transform)[list(rows)]
+    batch = ImageBatches(table, ImageTransform(Preprocessing(), augmentation, seed=3)).fetch(list(rows), 2)
+    assert are_equal([batch], [expected])
+
+
+def test_a_spawned_worker_gets_no_pixels(data):
+    dataset = make_batches(data, EVERYTHING)
+    packed = pickle.dumps(dataset)
+    assert len(packed) < 100_000
+    assert are_equal([pickle.loads(packed).fetch([3, 1], 1)], [dataset.fetch([3, 1], 1)])
 
 
 def test_a_plain_row_number_is_the_key_of_epoch_0(data):

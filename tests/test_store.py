@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from hf_cifar.data.integrity import hash_array
-from hf_cifar.data.store import get_image_size, hash_tables, iterate_images, read_column, read_images, write_table
+from hf_cifar.data.store import (
+    get_image_size,
+    hash_tables,
+    iterate_images,
+    map_images,
+    read_column,
+    read_images,
+    write_table,
+)
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (25, 12, 12, 3), dtype=np.uint8)
 LABELS, INDICES = np.arange(25) % 3, np.arange(25) * 2
@@ -26,5 +34,8 @@ def test_what_is_written_is_read(tmp_path, chunk):
     assert np.array_equal(read_images(table.select([7, 3, 24])), IMAGES[[7, 3, 24]])
     assert read_column(table, "index").tolist() == INDICES.tolist()
     assert np.array_equal(np.concatenate(list(iterate_images(table, 7))), IMAGES)
+    for part in (table.select(range(4, 20)), table.select(range(4, 20)).select([9, 2]), table.select([9, 2, 17])):
+        images, rows = map_images(part)
+        assert np.array_equal(images[rows], IMAGES[read_column(part, "row")])
     hashes = hash_tables(table, table)["test"]
     assert hashes == {"images": hash_array(IMAGES), "labels": hash_array(LABELS.astype(np.uint8))}

@@ -38,12 +38,16 @@ def flip_images(images: torch.Tensor, flip: torch.Tensor) -> torch.Tensor:
         images: (B, C, H, W), any dtype.
         flip: bool (B,).
     """
-    rows, columns = (torch.arange(size, device=images.device) for size in images.shape[-2:])
-    return pick_pixels(images, rows[None], torch.where(flip[:, None], columns.flip(0), columns))
+    no_shift = torch.zeros_like(flip, dtype=torch.int64)
+    return translate_images(images, no_shift, no_shift, flip=flip)
 
 
 def translate_images(
-    images: torch.Tensor, shift_y: torch.Tensor, shift_x: torch.Tensor, padding_mode: str = "reflect"
+    images: torch.Tensor,
+    shift_y: torch.Tensor,
+    shift_x: torch.Tensor,
+    padding_mode: str = "reflect",
+    flip: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Shift each image by whole pixels: padding and cropping at (shift_y, shift_x) (He et al. 2016, Jordan 2024).
 
@@ -51,11 +55,15 @@ def translate_images(
         images: (B, C, H, W), any dtype.
         shift_y, shift_x: int64 (B,), smaller than H and W in magnitude.
         padding_mode: "reflect" (without repeating the border, as torch's padding) or "zeros".
+        flip: bool (B,), images to mirror first, at no further cost.
     """
     height, width = images.shape[-2:]
     rows = torch.arange(height, device=images.device) + shift_y[:, None]  # (B, H)
     columns = torch.arange(width, device=images.device) + shift_x[:, None]  # (B, W)
-    shifted = pick_pixels(images, _reflect(rows, height), _reflect(columns, width))
+    picked = _reflect(columns, width)
+    if flip is not None:
+        picked = torch.where(flip[:, None], width - 1 - picked, picked)
+    shifted = pick_pixels(images, _reflect(rows, height), picked)
     if padding_mode == "zeros":
         inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
         shifted = shifted * inside[:, None]

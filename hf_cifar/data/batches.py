@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, Sampler
 
 from .keyed import PARTNER, SHUFFLE, draw_integers, draw_permutation
 from .mixing import mix_batch
-from .store import read_column, read_images
+from .store import map_images, read_column, read_images
 from .transforms import ImageTransform
 
 
@@ -42,25 +42,39 @@ class KeyedDataset(Dataset, ABC):
 class ImageBatches(KeyedDataset):
     """Rows of the image table through an `ImageTransform`, mixed in pairs where its augmentation says so.
 
+    The batches are those of `table.with_transform(transform)`, but the pixels are gathered from the memory map
+    itself: `datasets` would make Python objects of them, which takes longer than all of the transform.
+
     Args:
         table: of images.
         transform: what turns rows into model input.
-        device: keep all images there, as bytes, and transform them there; None reads the memory-mapped table through
-            `with_transform`. The results are the same, up to rounding on a GPU.
+        device: keep all images there, as bytes, and transform them there; None leaves them in the memory-mapped
+            table. The results are the same, up to rounding on a GPU.
     """
 
     def __init__(
         self, table: datasets.Dataset, transform: ImageTransform, device: torch.device | str | None = None
     ) -> None:
         super().__init__(len(table))
-        self.transform = transform
-        self.table = table.with_transform(transform)
-        self.indices = torch.from_numpy(read_column(table, "index"))
+        self.table, self.transform, self.device = table, transform, device
+        self.indices, self.labels = (torch.from_numpy(read_column(table, name)) for name in ("index", "label"))
         self.num_classes = table.features["label"].num_classes
-        self.resident = None
-        if device is not None:
-            images = torch.from_numpy(read_images(table).copy()).to(device).permute(0, 3, 1, 2)
-            self.resident = {"images": images, "labels": torch.from_numpy(read_column(table, "label"))}
+        self.open()
+
+    def open(self) -> None:
+        """Map the file, or fill the device."""
+        if self.device is None:
+            self.images, self.rows = map_images(self.table)
+        else:
+            self.images = torch.from_numpy(read_images(self.table).copy()).to(self.device)  # (N, H, W, C)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker that is spawned, not forked, maps the file again instead of receiving all pixels."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("images", "rows")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.open()
 
     def fetch(self, rows: list[int], epoch: int) -> dict[str, torch.Tensor]:
         """`pixel_values` float32 (B, C, S, S) and `labels`: int64 (B,), or where images are mixed float32 (B, K)."""
@@ -77,12 +91,13 @@ class ImageBatches(KeyedDataset):
 
     def read(self, rows: list[int]) -> dict[str, torch.Tensor]:
         """The transformed rows, before mixing."""
-        if self.resident is None:
-            return self.table[rows]
-        images, labels = self.resident["images"], self.resident["labels"]
         where = torch.tensor(rows)
-        augmented = self.transform.augment(images[where.to(images.device)], self.indices[where])
-        return {"pixel_values": self.transform.preprocessing(augmented), "labels": labels[where]}
+        if self.device is None:
+            images = torch.from_numpy(self.images[self.rows[where.numpy()]])
+        else:
+            images = self.images[where.to(self.images.device)]
+        augmented = self.transform.augment(images.permute(0, 3, 1, 2), self.indices[where])
+        return {"pixel_values": self.transform.preprocessing(augmented), "labels": self.labels[where]}
 
 
 class TensorBatches(KeyedDataset):

@@ -15,33 +15,42 @@ from .integrity import hash_array
 def write_table(
     path: Path, chunks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], class_names: list[str]
 ) -> None:
-    """Write images uint8 (n, S, S, 3), labels and indices (n,) as one Arrow file that `datasets` maps into memory."""
-    writer = None
-    with pa.OSFile(str(path), "wb") as sink:
-        try:
-            for images, labels, indices in chunks:
-                width = images[0].size
-                features = datasets.Features(
-                    {
-                        "index": datasets.Value("int64"),
-                        "pixels": datasets.Value(f"fixed_size_binary[{width}]"),
-                        "label": datasets.ClassLabel(names=class_names),
-                    }
-                )
-                writer = writer or pa.ipc.new_stream(sink, features.arrow_schema)
-                buffer = pa.py_buffer(np.ascontiguousarray(images))
-                pixels = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(images), [None, buffer])
-                columns = [pa.array(indices.astype(np.int64)), pixels, pa.array(labels.astype(np.int64))]
-                writer.write_batch(pa.record_batch(columns, schema=features.arrow_schema))
-        finally:
-            if writer is not None:
-                writer.close()
+    """Write images uint8 (n, S, S, 3), labels and indices (n,) as one Arrow file that `datasets` maps into memory.
+
+    All rows are one record batch, so that their pixels can be read in place, as one array. They are collected in a
+    file, not in memory, which may be too small.
+    """
+    labels, indices, width, raw = [], [], 0, path.with_suffix(".pixels")
+    with open(raw, "wb") as file:
+        for images, *numbers in chunks:
+            width = images[0].size
+            file.write(np.ascontiguousarray(images).data)
+            labels.append(numbers[0])
+            indices.append(numbers[1])
+    if not labels:
+        return  # there was no image to decode, which the caller reports
+    features = datasets.Features(
+        {
+            "row": datasets.Value("int64"),
+            "index": datasets.Value("int64"),
+            "pixels": datasets.Value(f"fixed_size_binary[{width}]"),
+            "label": datasets.ClassLabel(names=class_names),
+        }
+    )
+    with pa.memory_map(str(raw)) as file, pa.OSFile(str(path), "wb") as sink:
+        count = file.size() // width
+        pixels = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), count, [None, file.read_buffer()])
+        rows, *numbers = (np.arange(count), np.concatenate(indices), np.concatenate(labels))
+        rows, indices, labels = (pa.array(each.astype(np.int64)) for each in (rows, *numbers))
+        with pa.ipc.new_stream(sink, features.arrow_schema) as writer:
+            writer.write_batch(pa.record_batch([rows, indices, pixels, labels], schema=features.arrow_schema))
+    raw.unlink()
 
 
 def read_images(table: datasets.Dataset) -> np.ndarray:
-    """All images of a table: uint8 (N, S, S, 3)."""
-    column = table.select_columns("pixels").with_format("arrow")[:]["pixels"].combine_chunks()
-    column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    """All images of a table: uint8 (N, S, S, 3); in place, unless the table is a selection."""
+    chunks = table.select_columns("pixels").with_format("arrow")[:]["pixels"].chunks
+    column = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)  # one chunk is read in place
     pixels = np.frombuffer(column.buffers()[1], dtype=np.uint8)
     size = get_image_size(table)
     start, stop = (row * 3 * size**2 for row in (column.offset, column.offset + len(column)))
@@ -58,10 +67,21 @@ def read_column(table: datasets.Dataset, name: str) -> np.ndarray:
     return table.select_columns(name).with_format("arrow")[:][name].to_numpy().astype(np.int64)
 
 
+def map_images(table: datasets.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels of the whole table that a selection was taken from, in place, and where the selection's are in it.
+
+    Returns:
+        uint8 (M, S, S, 3), memory-mapped, and int64 (N,).
+    """
+    first = table.data.column("row")[0].as_py()  # a contiguous selection cuts the table itself
+    return read_images(datasets.Dataset(table.data, info=table.info)), read_column(table, "row") - first
+
+
 def iterate_images(table: datasets.Dataset, size: int = 1000) -> Iterator[np.ndarray]:
     """The images in batches uint8 (n, S, S, 3), without having all of them in memory."""
-    for start in range(0, len(table), size):
-        yield read_images(table.select(range(start, min(start + size, len(table)))))
+    images, rows = map_images(table)
+    for start in range(0, len(rows), size):
+        yield images[rows[start : start + size]]
 
 
 def hash_images(table: datasets.Dataset) -> str:

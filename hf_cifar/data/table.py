@@ -24,7 +24,7 @@ from .store import get_image_size, hash_tables, write_table
 
 logger = logging.getLogger(__name__)
 
-TABLE_VERSION = 2  # of the files in a cached table's folder
+TABLE_VERSION = 4  # of the files in a cached table's folder
 
 
 @dataclass
@@ -37,8 +37,8 @@ class ImageData:
         hashes: per split, SHA-256 of the decoded images and of the labels.
         converted: how many images were converted to RGB, by what they were.
         skipped: images that could not be decoded and were left out, by split.
-        train, test: tables with columns `index` (canonical), `pixels` (S x S x 3 bytes: height, width, channel; 3,072
-            for 32 x 32 pixels), `label`. Memory-mapped.
+        train, test: tables with columns `row` (in the stored table), `index` (canonical), `pixels` (S x S x 3 bytes:
+            height, width, channel; 3,072 for 32 x 32 pixels), `label`. Memory-mapped.
     """
 
     name: str

@@ -88,17 +88,19 @@ class ImageTransform:
         less work.
         """
         options, key, size = self.augmentation, (self.seed, self.epoch), images.shape[-1]
-        device = images.device
+        device, flip = images.device, None
         if options.flip != "none":
             flip = (
                 draw_uniform(indices, self.seed, 0 if options.flip == "alternating" else self.epoch, keyed.FLIP) < 0.5
             )
             if options.flip == "alternating" and self.epoch % 2:  # Jordan 2024, section 3.6
                 flip = ~flip
-            images = flip_images(images, flip.to(device))
+            flip = flip.to(device)
         if limit := to_pixels(options.translate, size):
             shifts = (draw_integers(indices, -limit, limit, *key, axis) for axis in (keyed.SHIFT_Y, keyed.SHIFT_X))
-            images = translate_images(images, *(shift.to(device) for shift in shifts), options.padding_mode)
+            images = translate_images(images, *(shift.to(device) for shift in shifts), options.padding_mode, flip)
+        elif flip is not None:
+            images = flip_images(images, flip)
         if options.random_resized_crop:
             boxes = draw_crops(indices, size, options.random_resized_crop, *key).to(device)
             interpolation = self.preprocessing.interpolation

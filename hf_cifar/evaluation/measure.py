@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, TrainingArguments
 
 from ..data.split import hash_indices, split_table
-from ..data.store import read_column, read_images
+from ..data.store import map_images, read_column
 from ..data.table import ImageData
 from ..errors import UserError
 from ..models.image_processors import read_preprocessing
@@ -44,12 +44,12 @@ def measure_tables(
     for split, table in tables.items():
         class_names = table.features["label"].names
         columns = match_classes(model.config.id2label, class_names)
-        images = read_images(table)
+        images, rows = map_images(table)
         started = time.perf_counter()
         probabilities = predict_probabilities(
-            model, processor, images, device, precision, description=f"Evaluating {split}"
+            model, processor, images, device, precision, description=f"Evaluating {split}", rows=rows
         )
-        rate = len(images) / (time.perf_counter() - started)
+        rate = len(rows) / (time.perf_counter() - started)
         probabilities = probabilities[:, columns]
         probabilities /= probabilities.sum(1, keepdims=True)
         metrics[split] = compute_all_metrics(probabilities, read_column(table, "label"), class_names)

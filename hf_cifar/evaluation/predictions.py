@@ -27,6 +27,7 @@ def predict_probabilities(
     precision: str = "fp32",
     batch_size: int = 250,
     description: str = "Evaluating",
+    rows: np.ndarray | None = None,
 ) -> np.ndarray:
     """Class probabilities, through the image processor that a stranger's pipeline would use.
 
@@ -38,6 +39,7 @@ def predict_probabilities(
         precision: "fp32", "bf16" or "fp16" (autocast).
         batch_size: images at a time.
         description: of the progress bar.
+        rows: which of `images`, integers; None for all. With it, memory-mapped images are read as they are needed.
 
     Returns:
         float32 (N, K).
@@ -48,17 +50,17 @@ def predict_probabilities(
     model = model.to(device, memory_format=torch.channels_last).eval()
     # TimmWrapper's processor takes Pillow images; the others take a whole batch, which is faster.
     takes_pillow = hasattr(processor, "data_config")
-    probabilities = []
+    probabilities, rows = [], np.arange(len(images)) if rows is None else rows
     with (
         autocast(device, precision),
-        tqdm(total=len(images), desc=description, unit="image") as progress,
+        tqdm(total=len(rows), desc=description, unit="image") as progress,
     ):
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size]
+        for start in range(0, len(rows), batch_size):
+            batch = images[rows[start : start + batch_size]]
             if takes_pillow:
                 batch = [Image.fromarray(image) for image in batch]
             else:
-                batch = torch.from_numpy(batch.copy()).permute(0, 3, 1, 2)
+                batch = torch.from_numpy(batch).permute(0, 3, 1, 2)
             pixel_values = processor(images=batch, return_tensors="pt")["pixel_values"].to(device)
             probabilities.append(model(pixel_values=pixel_values).logits.float().softmax(-1).cpu())
             progress.update(len(batch))

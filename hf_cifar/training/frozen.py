@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ..data.integrity import hash_array
-from ..data.store import read_images
+from ..data.store import hash_images, iterate_images
 from ..data.transforms import Preprocessing
 from ..files import write_then_rename
 from ..models.loading import find_classifier, hash_weights
@@ -66,7 +66,7 @@ def get_features(
         "model": type(model).__name__,
         "config": {name: value for name, value in model.config.to_diff_dict().items() if name not in labels},
         "weights": hash_weights(model, without=find_classifier(model)),
-        "images": hash_array(read_images(table)),
+        "images": hash_images(table),
         "preprocessing": asdict(preprocessing),
         "precision": precision,
     }
@@ -113,13 +113,13 @@ def extract_features(
     model = model.to(device, memory_format=torch.channels_last).eval()
     batches = []
     hook = find_classifier(model).register_forward_pre_hook(lambda module, inputs: batches.append(inputs[0].cpu()))
-    images = torch.from_numpy(read_images(table).copy()).permute(0, 3, 1, 2)  # (N, C, H, W)
     try:
         with (
             autocast(device, precision),
-            tqdm(total=len(images), desc="Features", unit="image") as progress,
+            tqdm(total=len(table), desc="Features", unit="image") as progress,
         ):
-            for batch in images.split(batch_size):
+            for images in iterate_images(table, batch_size):
+                batch = torch.from_numpy(images).permute(0, 3, 1, 2)  # (B, C, H, W)
                 model(preprocessing(batch.to(device)))
                 progress.update(len(batch))
     finally:
