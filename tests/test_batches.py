@@ -90,7 +90,7 @@ def test_a_batch_is_the_same_however_it_is_fetched(data, augmentation, seed, epo
     first=st.tuples(st.integers(0, 50), st.integers(0, 50)), second=st.tuples(st.integers(0, 50), st.integers(0, 50))
 )
 def test_other_epochs_and_seeds_give_other_batches(data, first, second):
-    rows = list(range(SIZE))
+    rows = torch.arange(SIZE)
     one, other = (
         make_batches(data, AugmentationArguments(flip="random", translate=4), seed).fetch(rows, epoch)
         for seed, epoch in (first, second)
@@ -105,7 +105,7 @@ def test_other_epochs_and_seeds_give_other_batches(data, first, second):
 
 
 def test_seed_0_epoch_1_is_not_seed_1_epoch_0(data):
-    rows = list(range(SIZE))
+    rows = torch.arange(SIZE)
     for name, value in (
         ("flip", "random"), ("translate", 4), ("random_resized_crop", 0.3), ("auto_augment", "trivialaugment"),
         ("color_jitter", 0.4), ("cutout", 8), ("random_erasing", 0.9), ("mixup", 0.4), ("cutmix", 1.0),
@@ -124,7 +124,9 @@ def test_batches_are_those_of_with_transform(data, rows):
     transform = ImageTransform(Preprocessing(), augmentation, seed=3)
     transform.epoch = 2
     expected = table.with_transform(transform)[list(rows)]
-    batch = ImageBatches(table, ImageTransform(Preprocessing(), augmentation, seed=3)).fetch(list(rows), 2)
+    batch = ImageBatches(table, ImageTransform(Preprocessing(), augmentation, seed=3)).fetch(
+        torch.tensor(list(rows)), 2
+    )
     assert are_equal([batch], [expected])
 
 
@@ -132,7 +134,7 @@ def test_a_spawned_worker_gets_no_pixels(data):
     dataset = make_batches(data, EVERYTHING)
     packed = pickle.dumps(dataset)
     assert len(packed) < 100_000
-    assert are_equal([pickle.loads(packed).fetch([3, 1], 1)], [dataset.fetch([3, 1], 1)])
+    assert are_equal([pickle.loads(packed).fetch(torch.tensor([3, 1]), 1)], [dataset.fetch(torch.tensor([3, 1]), 1)])
 
 
 def test_a_plain_row_number_is_the_key_of_epoch_0(data):
@@ -144,8 +146,8 @@ def test_a_plain_row_number_is_the_key_of_epoch_0(data):
 
 
 def test_mixed_labels_are_of_the_image_and_its_partner(data):
-    plain = make_batches(data, AugmentationArguments()).fetch(list(range(SIZE)), 0)["labels"]
-    labels = make_batches(data, AugmentationArguments(mixup=1.0)).fetch(list(range(SIZE)), 0)["labels"]
+    plain = make_batches(data, AugmentationArguments()).fetch(torch.arange(SIZE), 0)["labels"]
+    labels = make_batches(data, AugmentationArguments(mixup=1.0)).fetch(torch.arange(SIZE), 0)["labels"]
     assert labels.shape == (SIZE, 10) and (labels > 0).sum(1).max() == 2
     assert (labels[torch.arange(SIZE), plain] > 0).all()
 
@@ -168,7 +170,7 @@ def test_tensor_batches_are_the_same_in_every_epoch(key):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_images_on_a_gpu_are_transformed_alike(data):
-    rows = list(range(SIZE))
+    rows = torch.arange(SIZE)
     one, other = (make_batches(data, EVERYTHING, device=device).fetch(rows, 3) for device in ("cpu", "cuda"))
     assert other["pixel_values"].is_cuda
     torch.testing.assert_close(other["labels"].cpu(), one["labels"])

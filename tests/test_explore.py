@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from hf_cifar.arguments import AugmentationArguments
 from hf_cifar.data.batches import ImageBatches
@@ -100,7 +101,9 @@ def test_each_augmentation_changes_the_image_and_starts_from_it(batches):
 def test_what_is_shown_is_what_training_gets(batches):
     options = AugmentationArguments("strong")
     shown = explore_augmentation.augment_over_epochs(batches, [5, 6], options, epochs=2)
-    fed = ImageBatches(batches.table, ImageTransform(Preprocessing(), options)).fetch([5, 6], 1)["pixel_values"]
+    fed = ImageBatches(batches.table, ImageTransform(Preprocessing(), options)).fetch(torch.tensor([5, 6]), 1)[
+        "pixel_values"
+    ]
     mean, std = (np.array(values) for values in (Preprocessing().mean, Preprocessing().std))
     pixels = 255 * (fed.permute(0, 2, 3, 1).numpy() * std + mean)
     assert np.abs(shown[:, 2] - pixels).max() < 0.51

@@ -150,7 +150,8 @@ def read_archive(path: Path) -> dict[str, ArchivedFile]:
     except tarfile.FilterError as error:
         raise UserError(f"{path}: refused, an entry leads outside the archive ({error}); fetch it again") from error
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise UserError(f"{path}: not a readable tar.gz archive ({error}); fetch it again") from error
+        reason = str(error).split(":")[0]
+        raise UserError(f"{path}: not a readable tar.gz archive ({reason}); fetch it again") from error
     return files
 
 

@@ -29,14 +29,14 @@ class KeyedDataset(Dataset, ABC):
 
     def __getitems__(self, keys: list[int]) -> dict[str, torch.Tensor]:
         # A batch is of one epoch: the sampler yields an epoch's keys, and accelerate pads from the same epoch.
-        return self.fetch([key % self.size for key in keys], epoch=keys[0] // self.size)
+        return self.fetch(torch.tensor(keys) % self.size, epoch=keys[0] // self.size)
 
     def __getitem__(self, key: int) -> dict[str, torch.Tensor]:
         return {name: values[0] for name, values in self.__getitems__([key]).items()}
 
     @abstractmethod
-    def fetch(self, rows: list[int], epoch: int) -> dict[str, torch.Tensor]:
-        """The batch of these rows in that epoch."""
+    def fetch(self, rows: torch.Tensor, epoch: int) -> dict[str, torch.Tensor]:
+        """The batch of these rows, int64 (B,), in that epoch."""
 
 
 class ImageBatches(KeyedDataset):
@@ -76,28 +76,27 @@ class ImageBatches(KeyedDataset):
         self.__dict__.update(state)
         self.open()
 
-    def fetch(self, rows: list[int], epoch: int) -> dict[str, torch.Tensor]:
+    def fetch(self, rows: torch.Tensor, epoch: int) -> dict[str, torch.Tensor]:
         """`pixel_values` float32 (B, C, S, S) and `labels`: int64 (B,), or where images are mixed float32 (B, K)."""
         self.transform.epoch = epoch
         options, key = self.transform.augmentation, (self.transform.seed, epoch)
         if not options.mixup and not options.cutmix:
             return self.read(rows)
         indices = self.indices[rows]
-        partners = draw_integers(indices, 0, self.size - 1, *key, PARTNER).tolist()
-        batch = self.read(rows + partners)
+        partners = draw_integers(indices, 0, self.size - 1, *key, PARTNER)
+        batch = self.read(torch.cat([rows, partners]))
         images, labels = (batch[name].split(len(rows)) for name in ("pixel_values", "labels"))
         images, labels = mix_batch(*images, *labels, self.num_classes, indices, options.mixup, options.cutmix, *key)
         return {"pixel_values": images, "labels": labels}
 
-    def read(self, rows: list[int]) -> dict[str, torch.Tensor]:
-        """The transformed rows, before mixing."""
-        where = torch.tensor(rows)
+    def read(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The transformed rows, int64 (B,), before mixing."""
         if self.device is None:
-            images = torch.from_numpy(self.images[self.rows[where.numpy()]])
+            images = torch.from_numpy(self.images[self.rows[rows.numpy()]])
         else:
-            images = self.images[where.to(self.images.device)]
-        augmented = self.transform.augment(images.permute(0, 3, 1, 2), self.indices[where])
-        return {"pixel_values": self.transform.preprocessing(augmented), "labels": self.labels[where]}
+            images = self.images[rows.to(self.images.device)]
+        augmented = self.transform.augment(images.permute(0, 3, 1, 2), self.indices[rows])
+        return {"pixel_values": self.transform.preprocessing(augmented), "labels": self.labels[rows]}
 
 
 class TensorBatches(KeyedDataset):
@@ -107,7 +106,7 @@ class TensorBatches(KeyedDataset):
         super().__init__(len(next(iter(tensors.values()))))
         self.tensors = tensors
 
-    def fetch(self, rows: list[int], epoch: int) -> dict[str, Any]:
+    def fetch(self, rows: torch.Tensor, epoch: int) -> dict[str, Any]:
         """The named tensors' rows: (B, ...)."""
         return {name: values[rows] for name, values in self.tensors.items()}
 

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from ..errors import UserError
 
 SMALLEST_SIDE = 8
-CHUNK = 1000  # images decoded at a time: tables may be larger than memory
+CHUNK = 250  # images decoded at a time: tables may be larger than memory
 # What Pillow's convert("RGB") keeps the meaning of; a model's image processor and pipeline convert the same way.
 CONVERTED_MODES = {
     "1": "black and white",

@@ -2,6 +2,7 @@
 for any number of workers and processes and after a resume.
 """
 
+import numpy as np
 import torch
 
 # What a draw is for: two purposes never share a random stream. New ones go to the end, lest old runs draw anew.
@@ -12,45 +13,37 @@ ERASE, ERASE_AREA, ERASE_RATIO, ERASE_X, ERASE_Y = range(20, 25)
 MIX, PARTNER, MIX_WEIGHT, CUTMIX_X, CUTMIX_Y = range(25, 30)
 
 _MASK = (1 << 64) - 1
-_GOLDEN, _MULTIPLIER_1, _MULTIPLIER_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_GOLDEN = 0x9E3779B97F4A7C15
+_MULTIPLIER_1, _MULTIPLIER_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
-def _signed(value: int) -> int:
-    """The int64 with the same bits as a uint64 (torch has no uint64 arithmetic)."""
-    value &= _MASK
-    return value - (1 << 64) if value >> 63 else value
-
-
-def _shift_right(values: torch.Tensor, bits: int) -> torch.Tensor:
-    return (values >> bits) & ((1 << (64 - bits)) - 1)  # logical, not arithmetic
-
-
-def _mix(values: torch.Tensor) -> torch.Tensor:
-    """SplitMix64's finaliser (Steele, Lea & Flood 2014), on int64 with wrap-around."""
-    values = (values ^ _shift_right(values, 30)) * _signed(_MULTIPLIER_1)
-    values = (values ^ _shift_right(values, 27)) * _signed(_MULTIPLIER_2)
-    return values ^ _shift_right(values, 31)
+def _mix(values: np.ndarray) -> np.ndarray:
+    """SplitMix64's finaliser (Steele, Lea & Flood 2014), on uint64 with wrap-around."""
+    values = (values ^ (values >> np.uint64(30))) * _MULTIPLIER_1
+    values = (values ^ (values >> np.uint64(27))) * _MULTIPLIER_2
+    return values ^ (values >> np.uint64(31))
 
 
 def draw_bits(indices: torch.Tensor, *key: int) -> torch.Tensor:
     """63 random bits per index.
 
     Args:
-        indices: int64 (N,), on any device.
+        indices: int64 (N,), on the CPU.
         key: integers such as seed, epoch and purpose; their order matters.
 
     Returns:
-        Non-negative int64 (N,).
+        Non-negative int64 (N,), on the CPU.
     """
-    values = indices.to(torch.int64)
+    # In numpy: torch has no uint64 arithmetic, and its small operations take five times as long.
+    values = indices.numpy().astype(np.uint64)
     for part in key:
-        values = _mix(values + _signed((part + 1) * _GOLDEN))
-    return _shift_right(_mix(values), 1)
+        values = _mix(values + np.uint64((part + 1) * _GOLDEN & _MASK))
+    return torch.from_numpy((_mix(values) >> np.uint64(1)).astype(np.int64))
 
 
 def draw_uniform(indices: torch.Tensor, *key: int) -> torch.Tensor:
     """One float32 in [0, 1) per index, with 24 random bits. Shapes as `draw_bits`."""
-    return _shift_right(draw_bits(indices, *key), 39).to(torch.float32) * 2.0**-24
+    return (draw_bits(indices, *key) >> 39).to(torch.float32) * 2.0**-24
 
 
 def draw_integers(indices: torch.Tensor, low: int, high: int, *key: int) -> torch.Tensor:

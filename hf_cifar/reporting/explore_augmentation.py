@@ -47,7 +47,7 @@ def augment_over_epochs(
     )
     columns = []
     for transform.augmentation, epoch in [(AugmentationArguments(), 0), *((augmentation, i) for i in range(epochs))]:
-        pixels = 255 * (batches.fetch(rows, epoch)["pixel_values"] * std + mean)  # (B, C, S, S)
+        pixels = 255 * (batches.fetch(torch.as_tensor(rows), epoch)["pixel_values"] * std + mean)  # (B, C, S, S)
         columns.append(pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy())
     return np.stack(columns, axis=1)
 
