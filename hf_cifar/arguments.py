@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from .errors import UserError
 
@@ -78,6 +78,14 @@ PRESETS: dict[str, dict[str, object]] = {
 class AugmentationArguments:
     """How training images are varied; what is not given is as the preset has it."""
 
+    # For the parser: a preset on the command line means itself, not itself changed by a YAML's single options.
+    resets: ClassVar[dict[str, tuple[str, ...]]] = {
+        "augmentation": (
+            "flip", "translate", "random_resized_crop", "auto_augment", "color_jitter", "cutout", "random_erasing",
+            "mixup", "cutmix",
+        )
+    }  # fmt: skip
+
     augmentation: Literal["none", "light", "standard", "strong"] = field(
         default="none",
         metadata={
@@ -144,8 +152,7 @@ class AugmentationArguments:
     @property
     def is_augmenting(self) -> bool:
         """Whether any augmentation is on."""
-        numbers = ("translate", "random_resized_crop", "color_jitter", "cutout", "random_erasing", "mixup", "cutmix")
-        return {self.flip, self.auto_augment} != {"none"} or any(getattr(self, name) for name in numbers)
+        return any(getattr(self, name) not in ("none", 0) for name in self.resets["augmentation"])
 
 
 @dataclass

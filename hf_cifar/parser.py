@@ -64,7 +64,8 @@ class RecipeParser(HfArgumentParser):
             config = finder.parse_known_args(argv)[0].config
         except argparse.ArgumentError as error:
             self.error(str(error))
-        words = self.read_config(Path(config)) if config else []
+        given = {word.split("=")[0].removeprefix("--") for word in argv if word.startswith("--")}
+        words = self.read_config(Path(config), given) if config else []
         try:
             *values, unknown = self.parse_args_into_dataclasses(
                 words + argv, return_remaining_strings=True, look_for_args_file=False
@@ -79,8 +80,8 @@ class RecipeParser(HfArgumentParser):
             self.refuse_option(unknown[0].split("=")[0].removeprefix("--"), "the command line")
         return tuple(values)
 
-    def read_config(self, path: Path) -> list[str]:
-        """A YAML file's entries as words of a command line."""
+    def read_config(self, path: Path, given: set[str] = frozenset()) -> list[str]:
+        """A YAML file's entries as words of a command line, but for those that the options `given` there reset."""
         if not path.is_file():
             raise UserError(f"config {str(path)!r} does not exist; allowed: a YAML file, as in recipes/cnn/fast.yaml")
         try:
@@ -89,11 +90,11 @@ class RecipeParser(HfArgumentParser):
             raise UserError(f"config {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(options, dict):
             raise UserError(f"config {str(path)!r} is not a mapping of options to values")
-        words = []
+        words, reset = [], {key for kind in self.dataclass_types for key in find_reset(kind, given)}
         for key, value in options.items():
             if key not in self.option_names or key == "config":
                 self.refuse_option(str(key), str(path))
-            if value is not None:  # a key without a value keeps the default
+            if value is not None and key not in reset:  # a key without a value keeps the default
                 words += self.make_words(key, value)
         return words
 
@@ -114,6 +115,12 @@ class RecipeParser(HfArgumentParser):
         near = difflib.get_close_matches(name, self.option_names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "see the names there."
         raise UserError(f"unknown option {name!r} in {where}; {hint} {self.prog} --help lists every option")
+
+
+def find_reset(dataclass_type: type, given: set[str]) -> list[str]:
+    """The options of a dataclass that those `given` on the command line reset, as its `resets` says."""
+    resets = getattr(dataclass_type, "resets", {})
+    return [name for option, names in resets.items() if option in given for name in names]
 
 
 def run_recipe(main: Callable[[], None]) -> Callable[[], None]:

@@ -52,6 +52,19 @@ def test_yaml_sets_defaults_and_the_command_line_wins(tmp_path):
     assert model.model_config == {"depths": [1, 1, 1]} and args.bf16 is False and args.weight_decay == 0.0
 
 
+def test_a_preset_on_the_command_line_is_not_changed_by_the_yaml(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("flip: alternating\ntranslate: 2\nvalidation_size: 0.2\n")
+    for arguments, expected in (
+        ([], ("alternating", 2)),
+        (["--augmentation=none"], ("none", 0)),
+        (["--augmentation", "standard"], ("random", 0.125)),
+        (["--augmentation=none", "--flip=random"], ("random", 0)),
+    ):
+        data, _ = RecipeParser(DataArguments).parse([f"--config={path}", *arguments])
+        assert (data.flip, data.translate) == expected and data.validation_size == 0.2
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "message"),
     [

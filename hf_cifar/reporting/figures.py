@@ -11,6 +11,7 @@ from ..files import write_then_rename
 
 # Okabe & Ito 2008: told apart by colour-blind readers too.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MANY_CLASSES = 20  # beyond, figures leave numbers out and write names small
 RIGHT, WRONG = "#00694D", "#B03A00"
 
 
@@ -48,19 +49,24 @@ def draw_learning_curves(histories: dict[str, list[dict[str, float]]]) -> Figure
 
 
 def draw_confusion_matrices(matrices: dict[str, list[list[int]]], class_names: Sequence[str]) -> Figure:
-    """Per run, counts by true and predicted class; colour is the share of the true class."""
-    figure = Figure(figsize=(6.4 * len(matrices), 6.2), layout="constrained")
+    """Per run, counts by true and predicted class; colour is the share of the true class, of many classes alone."""
+    is_large = len(class_names) > MANY_CLASSES
+    side = max(6.2, 0.11 * len(class_names))
+    figure = Figure(figsize=((side + 0.2) * len(matrices), side), layout="constrained")
     for axes, (name, rows) in zip(figure.subplots(1, len(matrices), squeeze=False)[0], matrices.items(), strict=True):
         matrix = np.array(rows)
         shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (row, column), count in np.ndenumerate(matrix):
-            if count:
+            if count and not is_large:
                 color = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, f"{count}", ha="center", va="center", color=color, fontsize=8)
         ticks = range(len(class_names))
-        axes.set_xticks(ticks, class_names, rotation=45, ha="right")
-        axes.set_yticks(ticks, class_names)
+        small = {"fontsize": 6} if is_large else {}
+        axes.set_xticks(
+            ticks, class_names, rotation=90 if is_large else 45, ha="center" if is_large else "right", **small
+        )
+        axes.set_yticks(ticks, class_names, **small)
         axes.set(xlabel="predicted", ylabel="true", title=name)
     return figure
 
@@ -108,8 +114,10 @@ def draw_class_scores(scores: dict[str, dict[str, dict]], metric: str = "f1") ->
         scores: by run, `metrics.test.per_class` of its results.
         metric: "precision", "recall" or "f1".
     """
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    num_classes = max(map(len, scores.values()))
+    figure = Figure(figsize=(max(10, 0.16 * num_classes), 3.8), layout="constrained")
     axes = figure.subplots()
+    is_large = num_classes > MANY_CLASSES
     width = 0.5 / len(scores)
     for position, (name, classes) in enumerate(scores.items()):
         values, low, high = (
@@ -118,8 +126,18 @@ def draw_class_scores(scores: dict[str, dict[str, dict]], metric: str = "f1") ->
         places = np.arange(len(classes)) + (position - (len(scores) - 1) / 2) * width
         errors = np.maximum([values - low, high - values], 0)
         color = COLORS[position % len(COLORS)]
-        axes.errorbar(places, values, errors, fmt="o", color=color, label=name, capsize=3, markersize=6)
-        axes.set_xticks(range(len(classes)), list(classes), rotation=30, ha="right")
+        style = {"rotation": 90, "fontsize": 6} if is_large else {"rotation": 30, "ha": "right"}
+        axes.errorbar(
+            places,
+            values,
+            errors,
+            fmt="o",
+            color=color,
+            label=name,
+            capsize=0 if is_large else 3,
+            markersize=3 if is_large else 6,
+        )
+        axes.set_xticks(range(len(classes)), list(classes), **style)
     label = "F1" if metric == "f1" else metric
     axes.set(ylabel=f"{label} (%)", title=f"Test {label} per class, with 95 % intervals")
     axes.grid(axis="y", alpha=0.3)
