@@ -87,26 +87,13 @@ class ImageTransform:
         All but the crop happens at the stored size, before enlarging for a pretrained backbone: the same picture for
         less work.
         """
-        options, key, size = self.augmentation, (self.seed, self.epoch), images.shape[-1]
-        device, flip = images.device, None
-        if options.flip != "none":
-            flip = (
-                draw_uniform(indices, self.seed, 0 if options.flip == "alternating" else self.epoch, keyed.FLIP) < 0.5
-            )
-            if options.flip == "alternating" and self.epoch % 2:  # Jordan 2024, section 3.6
-                flip = ~flip
-            flip = flip.to(device)
-        if limit := to_pixels(options.translate, size):
-            shifts = (draw_integers(indices, -limit, limit, *key, axis) for axis in (keyed.SHIFT_Y, keyed.SHIFT_X))
-            images = translate_images(images, *(shift.to(device) for shift in shifts), options.padding_mode, flip)
-        elif flip is not None:
-            images = flip_images(images, flip)
+        options, key = self.augmentation, (self.seed, self.epoch)
+        images = self._move(images, indices)
         if options.random_resized_crop:
-            boxes = draw_crops(indices, size, options.random_resized_crop, *key).to(device)
+            boxes = draw_crops(indices, images.shape[-1], options.random_resized_crop, *key).to(images.device)
             interpolation = self.preprocessing.interpolation
             interpolation = interpolation if interpolation in ("bilinear", "bicubic") else "bicubic"
             images = crop_and_resize(images, boxes, self.preprocessing.image_size, interpolation)
-            size = images.shape[-1]
         if options.auto_augment != "none":
             images = auto_augment(
                 images, indices, options.auto_augment, options.randaugment_ops, options.randaugment_magnitude, *key
@@ -118,12 +105,33 @@ class ImageTransform:
                 (adjust_saturation, keyed.SATURATION),
             ):
                 factor = 1 + options.color_jitter * (2 * draw_uniform(indices, *key, purpose) - 1)
-                images = adjust(images, factor.to(device))
-        mean = torch.tensor(self.preprocessing.mean, device=device).mul(255).round().to(torch.uint8)
+                images = adjust(images, factor.to(images.device))
+        if options.cutout or options.random_erasing:
+            images = self._erase(images, indices)
+        return images
+
+    def _move(self, images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        """Flip and translate, in one pass where both are on."""
+        options, key, device, flip = self.augmentation, (self.seed, self.epoch), images.device, None
+        if options.flip != "none":
+            is_alternating = options.flip == "alternating"
+            flip = draw_uniform(indices, self.seed, 0 if is_alternating else self.epoch, keyed.FLIP) < 0.5
+            if is_alternating and self.epoch % 2:  # Jordan 2024, section 3.6
+                flip = ~flip
+            flip = flip.to(device)
+        if limit := to_pixels(options.translate, images.shape[-1]):
+            shifts = (draw_integers(indices, -limit, limit, *key, axis) for axis in (keyed.SHIFT_Y, keyed.SHIFT_X))
+            return translate_images(images, *(shift.to(device) for shift in shifts), options.padding_mode, flip)
+        return images if flip is None else flip_images(images, flip)
+
+    def _erase(self, images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        """Cutout and random erasing, with the mean colour, which normalisation makes 0."""
+        options, key, size, device = self.augmentation, (self.seed, self.epoch), images.shape[-1], images.device
+        color = torch.tensor(self.preprocessing.mean, device=device).mul(255).round().to(torch.uint8)
         if side := to_pixels(options.cutout, size):
-            images = erase_boxes(images, draw_cutouts(indices, size, side, *key).to(device), mean)
+            images = erase_boxes(images, draw_cutouts(indices, size, side, *key).to(device), color)
         if options.random_erasing:
-            images = erase_boxes(images, draw_erasures(indices, size, options.random_erasing, *key).to(device), mean)
+            images = erase_boxes(images, draw_erasures(indices, size, options.random_erasing, *key).to(device), color)
         return images
 
 
