@@ -224,6 +224,23 @@ def test_a_hub_id_without_a_network_is_one_line(tmp_path):
         load("nobody/nothing", tmp_path)
 
 
+def test_too_few_images_to_hold_a_test_split_out_say_so(tmp_path):
+    folder = make_folder(tmp_path / "many", classes=[f"class {number}" for number in range(30)], count=2)
+    with pytest.raises(
+        UserError, match="has no test split, and a fifth of its 60 images in 30 classes cannot be held"
+    ):
+        load(folder, tmp_path)
+
+
+def test_encoded_bytes_are_images_when_they_are_named(tmp_path):
+    buffer = io.BytesIO()
+    make_image().save(buffer, "PNG")
+    table = datasets.Dataset.from_dict({"photo": [buffer.getvalue()] * 20, "label": [0, 1] * 10})
+    (tmp_path / "set").mkdir()
+    table.to_parquet(tmp_path / "set/train.parquet")
+    assert load(tmp_path / "set", tmp_path, image_column="photo").image_size == 16
+
+
 def test_a_model_with_fewer_classes_is_refused(tmp_path, recipe, cnn_run):
     classes = [*json.loads((cnn_run / "config.json").read_text())["id2label"].values(), "yacht"]
     folder = make_folder(tmp_path / "set", classes=classes, count=2, splits=("train", "test"), size=(32, 32))

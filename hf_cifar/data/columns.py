@@ -88,7 +88,8 @@ def find_image_column(features: datasets.Features, wanted: str | None, name: str
     """
     if wanted is not None:
         kind = features.get(wanted)
-        if isinstance(kind, datasets.Image) or (isinstance(kind, dict) and "bytes" in kind):
+        is_binary = getattr(kind, "dtype", None) in ("binary", "large_binary")
+        if isinstance(kind, datasets.Image) or is_binary or (isinstance(kind, dict) and "bytes" in kind):
             return wanted
         raise UserError(f"image_column={wanted!r} of dataset {name!r} is {_describe(features, wanted)}")
     found = [column for column, kind in features.items() if isinstance(kind, datasets.Image)]
@@ -152,7 +153,13 @@ def read_splits(splits: dict[str, datasets.Dataset], image_column: str, label_co
         images = table.select_columns(image_column).cast_column(image_column, datasets.Image(decode=False))
         parts = {split: rows}
         if len(splits) == 1:
-            kept, held = split_train_validation(labels, rows, HOLDOUT_SIZE, 0, class_names, purpose=HOLDOUT)
+            try:
+                kept, held = split_train_validation(labels, rows, HOLDOUT_SIZE, 0, class_names, purpose=HOLDOUT)
+            except UserError as error:
+                raise UserError(
+                    f"dataset {name!r} has no test split, and a fifth of its {len(rows):,} images in "
+                    f"{len(class_names)} classes cannot be held out ({error}). Add images, or a test split"
+                ) from error
             parts = {"train": kept, "test": held}
         for part, chosen in parts.items():
             read = partial(read_chunks, images.select(chosen), image_column, f"{split} row", chosen, part)

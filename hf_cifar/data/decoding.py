@@ -1,6 +1,7 @@
 """Owns decoding: encoded images of any size and mode become uint8 RGB squares, and what is wrong is counted."""
 
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -81,7 +82,8 @@ def decode_image(image: EncodedImage, storage_size: int | None = None) -> tuple[
             return np.asarray(picture), mode
     # What Pillow raises for truncated, foreign and far too large files.
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(" ".join(str(error).split()).replace(str(image.content)[:200], image.name)) from error
+        reason = re.sub(r" (<_io.BytesIO.*>|'.*')$", "", " ".join(str(error).split()))  # the caller names the image
+        raise ValueError(reason) from error
 
 
 def resize_images(images: np.ndarray, size: int) -> np.ndarray:
