@@ -1,10 +1,13 @@
 """Cards: valid metadata, numbers from results.json."""
 
+import json
+
 import pytest
 from huggingface_hub import ModelCard
 
 from hf_cifar.evaluation.results import read_results
 from hf_cifar.publishing.cards import render_card, render_table
+from hf_cifar.reporting.formatting import format_benchmark
 
 from .conftest import ROOT
 
@@ -37,3 +40,9 @@ def test_committed_cards_and_readme_say_what_their_results_say():
         assert (ROOT / "model_cards" / name / "README.md").read_text() == render_card(results)
         assert results["data"]["name"] == "cifar10" and not results["environment"]["commit"].endswith("-dirty")
     assert render_table(runs) in (ROOT / "README.md").read_text()
+
+
+def test_the_readmes_benchmark_is_the_committed_one():
+    figures = json.loads((ROOT / "docs/benchmarks/data.json").read_text())
+    assert format_benchmark(figures) in (ROOT / "README.md").read_text()
+    assert not figures["environment"]["commit"].endswith("-dirty")

@@ -34,9 +34,9 @@ def format_benchmark(figures: dict) -> str:
     share, memory = figures["training_step"]["share"]["median"], figures["memory"]["added_bytes"]
     place = "{hardware}, {date:.10}".format(**figures["environment"])
     return "\n".join(rows) + (
-        f"\n\nMeasured by `recipes/benchmark.py data` on {place}, both ways in alternation, medians (min to max). On that "
-        f"CPU the pipeline is {share:.1%} of a training step of `cnn/fast`, and loading CIFAR-10's training images and "
-        f"reading all of them adds {memory / 1e6:.0f} MB of memory, the mapped file included."
+        f"\n\nMeasured by `recipes/benchmark.py data` on {place}, both ways in alternation, medians (min to max). On "
+        f"that CPU the pipeline is {share:.1%} of a training step of `cnn/fast`, and loading CIFAR-10's training images "
+        f"and reading all of them adds {memory / 1e6:.0f} MB of memory, the mapped file included."
     )
 
 
