@@ -182,7 +182,8 @@ def read_chunks(
 
     def iterate() -> Iterator[EncodedImage]:
         for row, image in zip(rows.tolist(), table, strict=True):
-            content, path = image[column]["bytes"], image[column]["path"]
+            cell = image[column] or {"bytes": b"", "path": None}
+            content, path = cell["bytes"], cell["path"]
             name = f"{what} {row}" + (f" ({Path(*Path(path).parts[-2:])})" if path else "")
             yield EncodedImage(name, content if content is not None else Path(path or os.devnull))
 

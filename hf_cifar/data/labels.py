@@ -36,13 +36,15 @@ def number_labels(feature: object, values: pa.ChunkedArray, class_names: list[st
         raise UserError(f"{where}: {values.null_count:,} images have no label; allowed: one class each. Remove them")
     if isinstance(feature, datasets.ClassLabel):
         labels = values.to_numpy().astype(np.int64)
-        wrong = labels[(labels < 0) | (labels >= len(class_names))]
+        wrong = labels[(labels < 0) | (labels >= len(feature.names))]
         if len(wrong):
             raise UserError(
                 f"{where}: {len(wrong):,} labels, as {wrong[0]}, are not class ids; allowed: "
                 f"0 to {len(class_names) - 1}"
             )
-        return labels
+        if list(feature.names) == class_names:
+            return labels
+        values = pa.chunked_array([[feature.names[label] for label in labels]])  # this split numbers them otherwise
     texts = [str(value) for value in values.to_pylist()]
     numbers = {name: number for number, name in enumerate(class_names)}
     if unknown := sorted(set(texts) - set(numbers)):

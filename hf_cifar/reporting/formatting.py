@@ -35,8 +35,8 @@ def format_benchmark(figures: dict) -> str:
     place = "{hardware}, {date:.10}".format(**figures["environment"])
     return "\n".join(rows) + (
         f"\n\nMeasured by `recipes/benchmark.py data` on {place}, both ways in alternation, medians (min to max). On "
-        f"that CPU the pipeline is {share:.1%} of a training step of `cnn/fast`, and loading CIFAR-10's training images "
-        f"and reading all of them adds {memory / 1e6:.0f} MB of memory, the mapped file included."
+        f"that CPU the pipeline is {share:.1%} of a training step of `cnn/fast`, and loading CIFAR-10's training "
+        f"images and reading all of them adds {memory / 1e6:.0f} MB of memory, the mapped file included."
     )
 
 
