@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from .errors import UserError
 
+TestTimeAugmentation = Literal["none", "mirror", "mirror_translate"]
+
 
 def parse_mapping(name: str, value: dict | str | None) -> dict[str, Any]:
     """A mapping option, which the command line gives as JSON.
@@ -20,6 +22,26 @@ def parse_mapping(name: str, value: dict | str | None) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{name}={value!r} is not a mapping; give one, as in '{{\"a\": 1}}'")
     return value
+
+
+def parse_sizes(name: str, value: dict | str | None) -> dict[str, int]:
+    """A mapping from shares of the training, ascending from 0, to image sizes in pixels.
+
+    Raises:
+        UserError: It is not such a mapping.
+    """
+    sizes = parse_mapping(name, value)
+    allowed = 'as in \'{"0": 20, "0.5": 32}\': shares from 0 to below 1, ascending from 0, and sizes from 8 to 1024'
+    try:
+        shares = [float(share) for share in sizes]
+    except ValueError as error:
+        raise UserError(f"{name}={sizes!r}: {error}; allowed: {allowed}") from error
+    is_ascending = shares == sorted(set(shares)) and all(0 <= share < 1 for share in shares)
+    if sizes and not (is_ascending and shares[0] == 0 and all(type(size) is int for size in sizes.values())):
+        raise UserError(f"{name}={sizes!r}; allowed: {allowed}")
+    if any(not 8 <= size <= 1024 for size in sizes.values()):
+        raise UserError(f"{name}={sizes!r}; allowed: {allowed}")
+    return {str(share): size for share, size in sizes.items()}
 
 
 @dataclass
@@ -231,6 +253,32 @@ class RecipeArguments:
             "momentum and weight_decay."
         },
     )
+    whitening_bias_epochs: int | None = field(
+        default=None,
+        metadata={"help": "Epochs after which a whitening stem's bias is frozen too, to save time; default: never."},
+    )
+    progressive_resizing: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Smaller training images early on, for less time: from which share of the epochs on, at what size "
+            'in pixels, as in \'{"0": 20, "0.5": 32}\'; the last one must be the full size.'
+        },
+    )
+    ema_decay: float = field(
+        default=0.0,
+        metadata={"help": "Evaluate and publish an exponential moving average of the weights, as 0.99; 0: off."},
+    )
+    fast_kernels: bool = field(
+        default=True,
+        metadata={"help": "Train a CifarCnn by our own bf16 kernels where the CPU has AVX512-BF16 and there is gcc."},
+    )
+    tta: TestTimeAugmentation = field(
+        default="none",
+        metadata={
+            "help": "Test-time augmentation: predictions averaged over the image and its mirror image, or over both "
+            "also moved by a pixel up-left and down-right. Every number is given without it too."
+        },
+    )
     early_stopping_patience: int = field(
         default=3, metadata={"help": "Stop after so many epochs without a better validation accuracy; 0: never."}
     )
@@ -238,6 +286,11 @@ class RecipeArguments:
 
     def __post_init__(self) -> None:
         self.parameter_groups = parse_mapping("parameter_groups", self.parameter_groups)
+        self.progressive_resizing = parse_sizes("progressive_resizing", self.progressive_resizing)
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(f"ema_decay={self.ema_decay} is out of range; allowed: 0 (off) to below 1")
+        if self.whitening_bias_epochs is not None and self.whitening_bias_epochs < 0:
+            raise UserError(f"whitening_bias_epochs={self.whitening_bias_epochs} is negative; 0 freezes it at once")
         if not 0 <= self.momentum < 1:
             raise UserError(f"momentum={self.momentum} is out of range; allowed: 0 to below 1")
         if self.early_stopping_patience < 0:

@@ -1,6 +1,6 @@
 """Evaluate a model on a test set.
 
-    python recipes/eval.py MODEL [--split test] [--output_dir DIR]
+    python recipes/eval.py MODEL [--split test] [--tta mirror_translate] [--output_dir DIR]
 
 MODEL is a run folder, or any image classifier on disk or on the Hub whose labels have the dataset's names. Its own
 image processor is used, so the numbers are those that its users get. A run is evaluated on its own dataset unless
@@ -8,8 +8,9 @@ image processor is used, so the numbers are those that its users get. A run is e
 """
 
 from pathlib import Path
+from typing import get_args
 
-from hf_cifar.arguments import SourceArguments
+from hf_cifar.arguments import SourceArguments, TestTimeAugmentation
 from hf_cifar.data.table import load_data
 from hf_cifar.evaluation.measure import get_validation_table, measure_tables
 from hf_cifar.evaluation.results import follow_run
@@ -26,6 +27,9 @@ def main() -> None:
     parser = RecipeParser(SourceArguments, description=__doc__)
     parser.add_argument("model", metavar="MODEL", help="Run folder, other folder, or Hub id.")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="Images to evaluate on.")
+    parser.add_argument(
+        "--tta", choices=get_args(TestTimeAugmentation), default="none", help="Also with test-time augmentation."
+    )
     parser.add_argument("--precision", choices=("bf16", "fp16", "fp32"), default=choose_precision(), help="Autocast.")
     parser.add_argument("--trust_remote_code", action="store_true", help="Run Python files that come with MODEL.")
     parser.add_argument("--output_dir", help="New folder for metrics.json and predictions/<split>.parquet.")
@@ -39,16 +43,24 @@ def main() -> None:
     data = load_data(follow_run(Path(options.model), source))
     keep_freed_memory()
     table = data.test if options.split == "test" else get_validation_table(data, Path(options.model))
-    metrics, rate = measure_tables(
-        model, processor, {options.split: table}, folder, choose_device(), options.precision
-    )
-    scores = metrics[options.split]
+    place = (folder, choose_device(), options.precision)
+    metrics, rate = measure_tables(model, processor, {options.split: table}, *place)
+    ways = {"none": metrics}
+    if options.tta != "none":
+        ways[options.tta] = measure_tables(model, processor, {options.split: table}, *place, options.tta)[0]
     if folder is not None:
-        write_json(folder / "metrics.json", metrics)
+        for tta, metrics in ways.items():
+            write_json(folder / ("metrics.json" if tta == "none" else "metrics_tta.json"), metrics)
     print(
         f"{options.model} on {len(table):,} {options.split} images of {data.name}: {options.precision}, {rate:.0f}/s"
     )
-    print(f"accuracy {format_estimate(scores['accuracy'])}")
+    for tta, metrics in ways.items():
+        print_scores(tta, metrics[options.split])
+
+
+def print_scores(tta: str, scores: dict) -> None:
+    """Accuracy, then precision, recall and F1 on average and per class, then the confusion matrix."""
+    print(f"\naccuracy {format_estimate(scores['accuracy'])}; test-time augmentation: {tta}")
     for name, row in {"macro": scores["macro"], "weighted": scores["weighted"], **scores["per_class"]}.items():
         cells = (f"{score} {format_estimate(row[score])}" for score in ("precision", "recall", "f1"))
         print(f"{name:<12}{'  '.join(cells)}")

@@ -52,7 +52,7 @@ def main() -> None:
         else:
             model, preprocessing, base_model = load_for_fine_tuning(model_args, data.class_names, data_args.cache_dir)
     head_only = model_args.finetune == "head"
-    check_model(model, args, data_args, data.image_size, head_only)
+    check_model(model, preprocessing, args, data_args, recipe, data.image_size, head_only)
     environment, is_main = describe_environment(get_precision(args), args.world_size), args.process_index == 0
     if is_main:
         clear_run_folder(folder, keep_checkpoints=checkpoint is not None)

@@ -8,6 +8,7 @@ import datasets
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
+from ..arguments import DataArguments, ModelArguments, RecipeArguments
 from ..data.split import hash_indices, split_table
 from ..data.store import map_images, read_column
 from ..data.table import ImageData
@@ -28,14 +29,16 @@ def measure_tables(
     folder: Path | None,
     device: torch.device,
     precision: str,
+    tta: str = "none",
 ) -> tuple[dict[str, dict], float]:
     """Predict and score each table.
 
     Args:
         model, processor: as loaded from where the model was saved.
         tables: by split name.
-        folder: `predictions/<split>.parquet` are written below it; None writes nothing.
+        folder: `predictions/<split>.parquet`, or `<split>_tta.parquet`, are written below it; None writes nothing.
         device, precision: how to run.
+        tta: test-time augmentation.
 
     Returns:
         Metrics by split, and images per second on the last.
@@ -47,14 +50,15 @@ def measure_tables(
         images, rows = map_images(table)
         started = time.perf_counter()
         probabilities = predict_probabilities(
-            model, processor, images, device, precision, description=f"Evaluating {split}", rows=rows
+            model, processor, images, device, precision, description=f"Evaluating {split}", rows=rows, tta=tta
         )
         rate = len(rows) / (time.perf_counter() - started)
         probabilities = probabilities[:, columns]
         probabilities /= probabilities.sum(1, keepdims=True)
         metrics[split] = compute_all_metrics(probabilities, read_column(table, "label"), class_names)
         if folder is not None:
-            write_predictions(folder / "predictions" / f"{split}.parquet", make_predictions(table, probabilities))
+            name = split if tta == "none" else f"{split}_tta"
+            write_predictions(folder / "predictions" / f"{name}.parquet", make_predictions(table, probabilities))
     return metrics, rate
 
 
@@ -108,19 +112,25 @@ def describe_data(
     }
 
 
-def describe_recipe(command: str, args: TrainingArguments, *options: object) -> dict[str, object]:
+def describe_recipe(
+    command: str,
+    args: TrainingArguments,
+    data_args: DataArguments,
+    model_args: ModelArguments,
+    recipe: RecipeArguments,
+) -> dict[str, object]:
     """The `recipe` section of results.json: all our options, and the `TrainingArguments` that were changed."""
     defaults = {field.name: field.default for field in dataclasses.fields(args)}
     paths = {"output_dir", "logging_dir", "run_name", "resume_from_checkpoint", "deepspeed", "fsdp_config"}
     training = {key: value for key, value in args.to_dict().items() if value != defaults.get(key) and key not in paths}
-    resolved = {key: value for each in options for key, value in dataclasses.asdict(each).items()}
+    resolved = dataclasses.asdict(data_args) | dataclasses.asdict(model_args) | dataclasses.asdict(recipe)
     resolved.pop("cache_dir")
     metric = args.metric_for_best_model
     return {
         "command": command,
         "selection": f"best epoch by validation {metric}" if args.load_best_model_at_end else "last epoch",
         "seed": args.seed,
-        "tta": "none",
+        "tta": recipe.tta,
         "options": resolved | training,
     }
 
@@ -131,7 +141,7 @@ def measure_run(
     train: datasets.Dataset,
     validation: datasets.Dataset | None,
     args: TrainingArguments,
-    options: tuple[object, ...],
+    options: tuple[DataArguments, ModelArguments, RecipeArguments],
     command: str,
     environment: dict[str, object],
     outcome: Outcome,
@@ -155,7 +165,10 @@ def measure_run(
     """
     model, processor = load_model(str(folder), trust_remote_code=trust_remote_code)
     tables = ({"validation": validation} if validation else {}) | {"test": data.test}
-    metrics, rate = measure_tables(model, processor, tables, folder, args.device, environment["precision"])
+    place = (folder, args.device, environment["precision"])
+    metrics, rate = measure_tables(model, processor, tables, *place)
+    tta = options[-1].tta
+    with_tta = {} if tta == "none" else {"metrics_tta": measure_tables(model, processor, tables, *place, tta)[0]}
     cost = {
         "train_seconds": outcome.train_seconds,
         "feature_seconds": outcome.feature_seconds,
@@ -171,6 +184,7 @@ def measure_run(
         "recipe": describe_recipe(command, args, *options),
         "history": outcome.history,
         "metrics": metrics,
+        **with_tta,
         "cost": cost,
-        "environment": environment,
+        "environment": environment | {"kernels": outcome.kernels},
     }

@@ -14,6 +14,7 @@ from ..data.store import read_column
 from ..errors import UserError
 from ..files import write_then_rename
 from ..training.hardware import autocast
+from .views import make_views
 
 PREFIX = "probability_"
 
@@ -28,6 +29,7 @@ def predict_probabilities(
     batch_size: int = 250,
     description: str = "Evaluating",
     rows: np.ndarray | None = None,
+    tta: str = "none",
 ) -> np.ndarray:
     """Class probabilities, through the image processor that a stranger's pipeline would use.
 
@@ -40,6 +42,7 @@ def predict_probabilities(
         batch_size: images at a time.
         description: of the progress bar.
         rows: which of `images`, integers; None for all. With it, memory-mapped images are read as they are needed.
+        tta: test-time augmentation, see `make_views`.
 
     Returns:
         float32 (N, K).
@@ -56,13 +59,15 @@ def predict_probabilities(
         tqdm(total=len(rows), desc=description, unit="image") as progress,
     ):
         for start in range(0, len(rows), batch_size):
-            batch = images[rows[start : start + batch_size]]
-            if takes_pillow:
-                batch = [Image.fromarray(image) for image in batch]
-            else:
-                batch = torch.from_numpy(batch).permute(0, 3, 1, 2)
-            pixel_values = processor(images=batch, return_tensors="pt")["pixel_values"].to(device)
-            probabilities.append(model(pixel_values=pixel_values).logits.float().softmax(-1).cpu())
+            batch, logits = images[rows[start : start + batch_size]], 0.0
+            for weight, view in make_views(batch, tta):
+                if takes_pillow:
+                    view = [Image.fromarray(image) for image in np.ascontiguousarray(view)]
+                else:
+                    view = torch.from_numpy(np.ascontiguousarray(view)).permute(0, 3, 1, 2)
+                pixel_values = processor(images=view, return_tensors="pt")["pixel_values"].to(device)
+                logits = logits + weight * model(pixel_values=pixel_values).logits.float()
+            probabilities.append(logits.softmax(-1).cpu())
             progress.update(len(batch))
     result = torch.cat(probabilities).numpy()
     if not np.isfinite(result).all():

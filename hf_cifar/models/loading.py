@@ -109,12 +109,14 @@ def check_image_size(model: PreTrainedModel, image_size: int) -> None:
     Raises:
         UserError: With the model's own words.
     """
+    was_training = model.training
     try:
         with torch.inference_mode():
             model.eval()(torch.zeros(1, 3, image_size, image_size))
     except (ValueError, AssertionError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"image_size={image_size} does not fit this model ({reason}); leave image_size out") from error
+    model.train(was_training)
 
 
 def load_for_fine_tuning(

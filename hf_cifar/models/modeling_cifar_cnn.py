@@ -1,11 +1,17 @@
 """CifarCnn. This file travels with the model to the Hub: it imports nothing but torch, transformers and its config."""
 
+import contextlib
+import functools
 import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
     BaseModelOutputWithPoolingAndNoAttention,
     ImageClassifierOutputWithNoAttention,
@@ -28,30 +34,60 @@ class CifarCnnConvolution(nn.Module):
             self.normalization = nn.BatchNorm2d(
                 out_channels, eps=config.batch_norm_eps, momentum=config.batch_norm_momentum
             )
-            self.normalization.weight.requires_grad_(config.batch_norm_scale)
         self.activation = ACTIVATIONS[config.hidden_act]()
 
-    def forward(self, hidden_state: torch.Tensor) -> torch.Tensor:
-        hidden_state = self.pooling(self.convolution(hidden_state))
-        return self.activation(self.normalization(hidden_state))
+    def forward(self, hidden_state: torch.Tensor, shortcut: torch.Tensor | None = None) -> torch.Tensor:
+        hidden_state = self.normalization(self.pooling(self.convolution(hidden_state)))
+        return self.activation(hidden_state if shortcut is None else hidden_state + shortcut)
 
 
-class CifarCnnStage(nn.Module):
+class CifarCnnStage(GradientCheckpointingLayer):
     """Convolutions at one width; height and width are halved once."""
 
     def __init__(self, config: CifarCnnConfig, in_channels: int, out_channels: int, depth: int) -> None:
         super().__init__()
         pool_at = 0 if config.pooling == "after_first_convolution" else depth - 1
-        self.layers = nn.Sequential(
-            *(
-                CifarCnnConvolution(config, out_channels if i else in_channels, out_channels, pool=i == pool_at)
-                for i in range(depth)
-            )
+        self.residual = config.residual
+        self.layers = nn.ModuleList(
+            CifarCnnConvolution(config, out_channels if i else in_channels, out_channels, pool=i == pool_at)
+            for i in range(depth)
         )
         self.dropout = nn.Dropout(config.hidden_dropout)
 
     def forward(self, hidden_state: torch.Tensor) -> torch.Tensor:
-        return self.dropout(self.layers(hidden_state))
+        hidden_state = first = self.layers[0](hidden_state)
+        for layer in self.layers[1:-1]:
+            hidden_state = layer(hidden_state)
+        if len(self.layers) > 1:
+            hidden_state = self.layers[-1](hidden_state, shortcut=first if self.residual else None)
+        return self.dropout(hidden_state)
+
+
+@contextlib.contextmanager
+def freeze_running_statistics(model: nn.Module) -> Iterator[None]:
+    """Within this context, batch normalisation leaves its running statistics as they are."""
+    modules = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    kept = [(module.momentum, module.num_batches_tracked.clone()) for module in modules]
+    for module in modules:
+        module.momentum = 0.0
+    try:
+        yield
+    finally:
+        for module, (momentum, count) in zip(modules, kept, strict=True):
+            module.momentum = momentum
+            module.num_batches_tracked.copy_(count)
+
+
+def make_checkpoint_contexts(model: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """For gradient checkpointing, which runs a stage twice: its running statistics shall see each batch once."""
+    return contextlib.nullcontext(), freeze_running_statistics(model)
+
+
+def checkpoint_stage(checkpoint_function: Callable, model: nn.Module, run: Callable, *args) -> torch.Tensor:
+    """Run a stage under gradient checkpointing."""
+    if torch.compiler.is_compiling():  # takes no such contexts, and needs none: what it runs twice has no side effects
+        return checkpoint_function(run, *args)
+    return checkpoint_function(run, *args, context_fn=functools.partial(make_checkpoint_contexts, model))
 
 
 class CifarCnnClassifier(nn.Linear):
@@ -65,9 +101,38 @@ class CifarCnnPreTrainedModel(PreTrainedModel):
     base_model_prefix = "cifar_cnn"
     main_input_name = "pixel_values"
     input_modalities = ("image",)
+    supports_gradient_checkpointing = True
     _no_split_modules = ["CifarCnnStage"]
     # The loss takes no `num_items_in_batch`, so the Trainer itself must scale it for gradient accumulation.
     accepts_loss_kwargs = False
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs) -> "CifarCnnPreTrainedModel | tuple[CifarCnnPreTrainedModel, dict]":
+        """As in the base class, which makes every loaded weight trainable; frozen ones are frozen again."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze()
+        return loaded
+
+    def post_init(self) -> None:
+        """Initialise, and freeze what the config says is not trained."""
+        super().post_init()
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Freeze the filters of a whitening stem, and the scales of batch normalisation without `batch_norm_scale`."""
+        for module in self.modules():
+            if isinstance(module, CifarCnnModel) and self.config.stem == "whitening":
+                module.stem[0].weight.requires_grad_(False)
+            if isinstance(module, nn.BatchNorm2d) and not self.config.batch_norm_scale:
+                module.weight.requires_grad_(False)
+
+    def _set_gradient_checkpointing(
+        self, enable: bool = True, gradient_checkpointing_func=checkpoint, **kwargs
+    ) -> None:
+        options = getattr(gradient_checkpointing_func, "keywords", {})
+        if options.get("use_reentrant") is False and "context_fn" not in options:  # reentrant ones take no contexts
+            gradient_checkpointing_func = functools.partial(checkpoint_stage, gradient_checkpointing_func, self)
+        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -105,7 +170,6 @@ class CifarCnnModel(CifarCnnPreTrainedModel):
                 nn.Conv2d(config.num_channels, config.stem_channels, config.stem_kernel_size),
                 ACTIVATIONS[config.hidden_act](),
             )
-            self.stem[0].weight.requires_grad_(False)
         widths = [config.stem_channels, *config.hidden_sizes]
         self.stages = nn.ModuleList(
             CifarCnnStage(config, widths[i], widths[i + 1], depth) for i, depth in enumerate(config.depths)
@@ -132,6 +196,27 @@ class CifarCnnModel(CifarCnnPreTrainedModel):
         self.stem[0].weight.copy_(torch.cat([filters, -filters]))
         self.stem[0].bias.zero_()
 
+    def check(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """The same images, if the network can take them.
+
+        Raises:
+            ValueError: States the shape and what is allowed.
+        """
+        config, shape = self.config, tuple(pixel_values.shape)
+        if pixel_values.ndim != 4 or shape[1] != config.num_channels:
+            raise ValueError(f"pixel_values has shape {shape}; allowed: (B, {config.num_channels}, H, W)")
+        if config.final_pooling == "none" and shape[2:] != (config.image_size, config.image_size):
+            raise ValueError(
+                f"pixel_values is {shape[2]} x {shape[3]} pixels; this network flattens its feature map and takes "
+                f"{config.image_size} x {config.image_size} only. Resize the images, or train with final_pooling='max'"
+            )
+        if min(shape[2:]) < config.smallest_size:
+            raise ValueError(
+                f"pixel_values is {shape[2]} x {shape[3]} pixels; {len(config.depths)} stages of halving need "
+                f"{config.smallest_size} or more"
+            )
+        return pixel_values
+
     def forward(
         self,
         pixel_values: torch.Tensor,
@@ -143,7 +228,7 @@ class CifarCnnModel(CifarCnnPreTrainedModel):
         wants_hidden_states = (
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         )
-        hidden_state = self.stem(pixel_values)
+        hidden_state = self.stem(self.check(pixel_values).to(self.stages[0].layers[0].convolution.weight.dtype))
         hidden_states = (hidden_state,)
         for stage in self.stages:
             hidden_state = stage(hidden_state)
@@ -182,9 +267,32 @@ class CifarCnnForImageClassification(CifarCnnPreTrainedModel):
         return_dict: bool | None = None,
         **kwargs,
     ) -> ImageClassifierOutputWithNoAttention | tuple:
-        """`pixel_values` (B, C, H, W) and optional int64 `labels` (B,) to logits (B, num_labels) and mean loss."""
+        """`pixel_values` (B, C, H, W) to logits (B, num_labels), with `labels` also to the mean loss.
+
+        `labels` is int64 (B,), or as the config's `problem_type` has it: float (B, num_labels) for
+        "multi_label_classification" and "regression".
+        """
         outputs = self.cifar_cnn(pixel_values, output_hidden_states=output_hidden_states, return_dict=True)
         logits = self.classifier(outputs.pooler_output)
-        loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
+        loss = None if labels is None else self.compute_loss(logits, labels)
         output = ImageClassifierOutputWithNoAttention(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+
+    def compute_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean loss that the config's `problem_type` asks for, in float32.
+
+        Raises:
+            ValueError: `labels` does not have one label, or with "multi_label_classification" and "regression" one
+                value for each class, of each image. Without this, "regression" would broadcast.
+        """
+        problem_type = self.config.problem_type
+        has_values = problem_type in ("multi_label_classification", "regression") or labels.is_floating_point()
+        if has_values and self.num_labels > 1:
+            expected, fits = tuple(logits.shape), labels.shape == logits.shape
+        else:
+            expected, fits = (len(logits),), labels.numel() == len(logits)
+        if not fits:
+            raise ValueError(
+                f"labels has shape {tuple(labels.shape)}; allowed for problem_type={problem_type!r}: {expected}"
+            )
+        return self.loss_function(labels, logits.float(), self.config)

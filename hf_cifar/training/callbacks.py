@@ -1,11 +1,15 @@
 """Owns the callbacks that training needs beside the Trainer's own."""
 
 import time
+from pathlib import Path
 
+import torch
 import torch.distributed as dist
 from torch import nn
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
+
+from ..errors import UserError
 
 
 class Stopwatch(TrainerCallback, ExportableState):
@@ -49,3 +53,82 @@ def broadcast_buffers(model: nn.Module) -> None:
     if dist.is_available() and dist.is_initialized():
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
+
+
+class FreezeWhiteningBias(TrainerCallback):
+    """Freezes the bias of a whitening stem after some epochs, and with it the gradient of the stem's output.
+
+    Source: airbench94_muon, which trains it for 3 of 8 epochs.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs, self.is_frozen = epochs, False
+
+    def on_epoch_begin(self, args, state, control, model=None, **kwargs) -> None:
+        """Freeze when the time has come, also after a resume."""
+        if round(state.epoch, 6) < self.epochs:
+            return
+        self.is_frozen = True
+        for parameter in find_stem_parameters(model):
+            parameter.grad = None
+            # Under DDP a parameter that was trained at the start must go on getting gradients.
+            parameter.requires_grad_(dist.is_available() and dist.is_initialized())
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs) -> None:
+        """Drop such gradients: what has none is not updated."""
+        if self.is_frozen:
+            for parameter in find_stem_parameters(model):
+                parameter.grad = None
+
+
+def find_stem_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of a CifarCnn's stem, whether or not the model is wrapped for DDP."""
+    return list(getattr(model, "module", model).cifar_cnn.stem.parameters())
+
+
+class StopOnDivergence(TrainerCallback):
+    """Stops a run whose loss or weights are no longer finite, before anything of it is saved.
+
+    On a GPU the loss is looked at every `interval` steps and before each checkpoint, since looking waits for the GPU.
+    """
+
+    def __init__(self, interval: int = 20) -> None:
+        self.interval, self.is_finite = interval, None
+
+    def watch(self, loss: torch.Tensor) -> torch.Tensor:
+        """Take note of a training loss, and pass it on."""
+        finite = loss.detach().isfinite()
+        self.is_finite = finite if self.is_finite is None else self.is_finite & finite
+        return loss
+
+    def check_loss(self, args, state) -> None:
+        """Stop if a loss so far was not finite."""
+        if self.is_finite is not None and not self.is_finite.item():
+            self.stop(args, state, "loss")
+
+    def on_step_end(self, args, state, control, model=None, **kwargs) -> None:
+        """Look at the losses so far where that costs nothing, now and then, and before a checkpoint."""
+        if args.device.type == "cpu" or state.global_step % self.interval == 0:
+            self.check_loss(args, state)
+        if control.should_save:
+            self.on_epoch_end(args, state, control, model)
+
+    def on_epoch_end(self, args, state, control, model=None, **kwargs) -> None:
+        """Look at losses and weights before an epoch's evaluation and checkpoint.
+
+        A last step may break weights without any loss that shows it.
+        """
+        self.check_loss(args, state)
+        if not all(parameter.isfinite().all() for parameter in model.parameters()):
+            self.stop(args, state, "network's weights")
+
+    def stop(self, args, state, what: str) -> None:
+        """Say where it happened, what to try, and what is kept."""
+        checkpoints = Path(args.output_dir).glob("checkpoint-*")
+        kept = max(checkpoints, key=lambda path: int(path.name.split("-")[1]), default=None)
+        raise UserError(
+            f"the {what} became NaN or infinite by step {state.global_step} (epoch {state.epoch:.2f}): training "
+            f"diverged. Try a lower learning_rate (it is {args.learning_rate:g}), a warm-up (warmup_steps: 0.1), "
+            f"max_grad_norm: 1, or bf16: false; "
+            + (f"the last good checkpoint is kept: {kept}" if kept else "there is no checkpoint yet")
+        )

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, TrainingArguments
 from ..arguments import DataArguments, RecipeArguments
 from ..data.batches import ImageBatches, TensorBatches
 from ..data.store import get_image_size, read_column, read_images
-from ..data.transforms import ImageTransform, Preprocessing
+from ..data.transforms import ImageTransform, Preprocessing, ProgressiveResizing
+from ..kernels.layers import restore, use_kernels
 from ..models import CifarCnnForImageClassification
 from ..models.loading import find_classifier
 from .callbacks import Stopwatch
@@ -24,13 +25,17 @@ WHITENING_IMAGES = 5000
 
 @dataclass
 class Outcome:
-    """What a training run took, and its learning curves. Seconds include validation and checkpoints."""
+    """What a training run took, its learning curves, and which of our kernels it used.
+
+    Seconds include validation and checkpoints.
+    """
 
     train_seconds: float
     epochs: float
     train_images_per_second: float
     feature_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+    kernels: list[str] = field(default_factory=list)
 
 
 def get_precision(args: TrainingArguments) -> str:
@@ -71,15 +76,19 @@ def fit(
     else:
         trained = model.to(memory_format=torch.channels_last)  # from_pretrained drops it
         device = choose_data_device(args, [train_table, validation_table])
-        transform = ImageTransform(preprocessing, data_args, args.seed)
+        resizing = make_resizing(recipe, args, len(train_table))
+        transform = ImageTransform(preprocessing, data_args, args.seed, resizing)
         validation_set = validation_table and ImageBatches(validation_table, ImageTransform(preprocessing), device)
         sets = [ImageBatches(train_table, transform, device), validation_set]
         if isinstance(model, CifarCnnForImageClassification) and model.config.stem == "whitening" and not checkpoint:
             init_whitening(model, preprocessing, train_table)
+    is_accelerable = isinstance(model, CifarCnnForImageClassification) and args.device.type == "cpu"
+    kernels = use_kernels(model) if is_accelerable and recipe.fast_kernels and get_precision(args) == "bf16" else []
     feature_seconds = time.perf_counter() - started if head_only else 0.0
     head = trained.classifier if head_only else find_classifier(model)
-    trainer = build_trainer(trained, head, args, recipe, *sets, compute_metrics)
+    trainer = build_trainer(trained, head, args, recipe, *sets, compute_metrics, checkpoint)
     trainer.train(resume_from_checkpoint=checkpoint)
+    restore(model)
     # A resume replaces the callbacks by those of the checkpoint.
     seconds = next(each.seconds for each in trainer.callback_handler.callbacks if isinstance(each, Stopwatch))
     return Outcome(
@@ -88,7 +97,18 @@ def fit(
         train_images_per_second=trainer.state.epoch * len(train_table) / seconds,
         feature_seconds=feature_seconds,
         history=collect_history(trainer.state.log_history),
+        kernels=kernels,
     )
+
+
+def make_resizing(recipe: RecipeArguments, args: TrainingArguments, num_images: int) -> ProgressiveResizing | None:
+    """The run's progressive resizing, if it has one."""
+    if not recipe.progressive_resizing:
+        return None
+    sizes = tuple((float(share), size) for share, size in recipe.progressive_resizing.items())
+    batch_size = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+    epochs = args.max_steps * batch_size / num_images if args.max_steps > 0 else args.num_train_epochs
+    return ProgressiveResizing(sizes, epochs)
 
 
 def choose_data_device(args: TrainingArguments, tables: list[datasets.Dataset | None]) -> torch.device | None:

@@ -12,10 +12,11 @@ from transformers.trainer_utils import IntervalStrategy
 
 from ..arguments import DataArguments, RecipeArguments
 from ..data.batches import KeyedSampler
-from ..data.transforms import check_augmentation, collate_whole_batch
+from ..data.transforms import Preprocessing, check_augmentation, collate_whole_batch
 from ..errors import UserError
-from ..models.loading import find_classifier
-from .callbacks import BroadcastBuffers, Stopwatch
+from ..models.loading import check_image_size, find_classifier
+from .averaging import WeightAverage
+from .callbacks import BroadcastBuffers, FreezeWhiteningBias, StopOnDivergence, Stopwatch
 from .hardware import choose_precision
 from .loss import build_loss
 from .optimizers import build_optimizer, check_overrides
@@ -95,7 +96,13 @@ def check_options(args: TrainingArguments, recipe: RecipeArguments, has_validati
 
 
 def check_model(
-    model: PreTrainedModel, args: TrainingArguments, data_args: DataArguments, stored_size: int, head_only: bool
+    model: PreTrainedModel,
+    preprocessing: Preprocessing,
+    args: TrainingArguments,
+    data_args: DataArguments,
+    recipe: RecipeArguments,
+    stored_size: int,
+    head_only: bool,
 ) -> None:
     """Refuse what this model cannot do, or what does not fit images stored at `stored_size` pixels.
 
@@ -105,6 +112,17 @@ def check_model(
     check_augmentation(data_args, stored_size, head_only)
     if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
         raise UserError(f"gradient_checkpointing=true: {type(model).__name__} does not support it; leave it out")
+    if recipe.whitening_bias_epochs is not None and getattr(model.config, "stem", None) != "whitening":
+        raise UserError("whitening_bias_epochs: this model has no whitening stem; leave it out")
+    if sizes := list(recipe.progressive_resizing.values()):
+        if head_only:
+            raise UserError("progressive_resizing: frozen features have one size; leave it out")
+        if sizes[-1] != preprocessing.image_size:
+            raise UserError(
+                f"progressive_resizing ends at {sizes[-1]} pixels; the last must be the model's input size, "
+                f"{preprocessing.image_size}"
+            )
+        check_image_size(model, min(sizes))
     if head_only and find_classifier(model) is None:
         raise UserError(f"finetune=head: {type(model).__name__} has no `classifier` module; use finetune: full")
 
@@ -134,6 +152,7 @@ def build_trainer(
     train_set: Dataset,
     validation_set: Dataset | None,
     compute_metrics: Callable,
+    checkpoint: str | None = None,
 ) -> Trainer:
     """The Trainer for one run.
 
@@ -144,10 +163,21 @@ def build_trainer(
         recipe: optimizer and early stopping.
         train_set, validation_set: `KeyedDataset`s.
         compute_metrics: from `EvalPrediction` to named numbers; `metric_for_best_model` among them.
+        checkpoint: that training will resume from.
     """
     if validation_set is None:
         args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
-    callbacks = [Stopwatch(), BroadcastBuffers()]
+    divergence, loss = StopOnDivergence(), build_loss(args.label_smoothing_factor)
+
+    def compute_loss(*inputs, **options) -> torch.Tensor:
+        value = loss(*inputs, **options)
+        return divergence.watch(value) if torch.is_grad_enabled() else value
+
+    callbacks = [Stopwatch(), BroadcastBuffers(), divergence]
+    if recipe.whitening_bias_epochs is not None:
+        callbacks.append(FreezeWhiteningBias(recipe.whitening_bias_epochs))
+    if recipe.ema_decay:
+        callbacks.append(WeightAverage(recipe.ema_decay, checkpoint))
     if recipe.early_stopping_patience and validation_set is not None:
         callbacks.append(EarlyStoppingCallback(recipe.early_stopping_patience))
     # The loss below takes num_items_in_batch itself; many models accept it and ignore it, which inflates gradients.
@@ -159,7 +189,7 @@ def build_trainer(
         eval_dataset=validation_set,
         data_collator=collate_whole_batch,
         compute_metrics=compute_metrics,
-        compute_loss_func=build_loss(args.label_smoothing_factor),
+        compute_loss_func=compute_loss,
         optimizers=(build_recipe_optimizer(model, head, args, recipe), None),
         callbacks=callbacks,
     )
