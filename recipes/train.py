@@ -66,7 +66,7 @@ def main() -> None:
     outcome = fit(
         model, preprocessing, train, validation, args, data_args, recipe,
         build_compute_metrics(len(data.class_names)), get_cache_dir(data_args.cache_dir),
-        head_only=head_only, checkpoint=checkpoint,
+        head_only=head_only, checkpoint=checkpoint, from_scratch=base_model is None,
     )  # fmt: skip
     if not is_main:
         return

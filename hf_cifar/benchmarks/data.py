@@ -14,15 +14,20 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
-from transformers import default_data_collator
+from transformers import TrainingArguments, default_data_collator
 
-from ..arguments import AugmentationArguments
+from ..arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeArguments
 from ..data.batches import ImageBatches, KeyedSampler
 from ..data.constants import MEAN, STD
+from ..data.statistics import choose_preprocessing
 from ..data.store import get_image_size, read_column, read_images
+from ..data.table import load_data
 from ..data.transforms import ImageTransform, Preprocessing, collate_whole_batch
-from ..training.hardware import autocast
+from ..models.loading import build_cifar_cnn
+from ..training.fit import choose_data_device, get_precision
+from ..training.hardware import autocast, keep_freed_memory
 from ..training.loss import build_loss
+from ..training.trainer import build_recipe_optimizer
 
 # Size in pixels, batch size, and images per round of the usual way and of ours: about a second each on a CPU.
 CASES = (
@@ -162,6 +167,37 @@ def measure_share(
     shares = [part / total for part, total in zip(pipeline, whole, strict=True)]
     named = {"pipeline_seconds": pipeline, "step_seconds": whole, "share": shares}
     return {name: summarize(values) for name, values in named.items()}
+
+
+def measure_data(
+    data_args: DataArguments,
+    model_args: ModelArguments,
+    recipe: RecipeArguments,
+    args: TrainingArguments,
+    rounds: int,
+    scale: float,
+) -> dict[str, object]:
+    """All that `benchmark.py data` measures: `pipelines`, `training_step`, `memory`; arguments as for a recipe."""
+    with track_memory() as get_memory:
+        data = load_data(data_args)
+        keep_freed_memory()
+        model = build_cifar_cnn(model_args.model_config, data.class_names, data.image_size)
+        preprocessing = choose_preprocessing(data.name, data.train, model.config.image_size)
+        device = choose_data_device(args, [data.train])
+        dataset = ImageBatches(data.train, ImageTransform(preprocessing, data_args, args.seed), device)
+        size = min(args.per_device_train_batch_size, len(dataset))
+        for start in range(0, len(dataset), size):
+            dataset.__getitems__(list(range(start, min(start + size, len(dataset)))))
+        memory = get_memory()
+    pipelines = compare_pipelines(data.train, rounds, scale)
+    optimizer = build_recipe_optimizer(model, model.classifier, args, recipe)
+    step = measure_share(model, optimizer, dataset, size, args.device, get_precision(args))
+    return {
+        "dataset": data.name,
+        "pipelines": pipelines,
+        "training_step": {"batch_size": size, **step},
+        "memory": {"added_bytes": memory},
+    }
 
 
 @contextmanager

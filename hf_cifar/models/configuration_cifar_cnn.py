@@ -25,7 +25,7 @@ class CifarCnnConfig(PreTrainedConfig):
         hidden_sizes (`list[int]`): Channels of each stage; each stage halves height and width.
         depths (`list[int]`): 3 x 3 convolutions in each stage.
         residual (`bool`): Add the output of a stage's first convolution to that of its last one, before its activation
-            (Jordan 2024, airbench96); for stages of at least two convolutions.
+            (Jordan 2024, airbench96); for stages of at least two convolutions that pool after the first one.
         pooling (`str`): Where a stage pools: `"after_first_convolution"` (fewer FLOPs) or `"after_last_convolution"`
             (the textbook order).
         normalization (`str`): `"batch"` or `"none"`.
@@ -86,6 +86,11 @@ class CifarCnnConfig(PreTrainedConfig):
             )
         if self.residual and min(self.depths) < 2:
             raise ValueError(f"residual=True needs at least two convolutions in each stage, not depths={self.depths}")
+        if self.residual and self.pooling != "after_first_convolution":
+            raise ValueError(
+                f"residual=True adds feature maps of one size, which pooling={self.pooling!r} does not give; allowed: "
+                "'after_first_convolution'"
+            )
         if not 8 <= self.image_size <= 256:
             raise ValueError(f"image_size={self.image_size} pixels is out of range; allowed: 8 to 256")
         if not 1 <= self.stem_kernel_size <= self.image_size:

@@ -55,6 +55,7 @@ def fit(
     cache_dir: Path,
     head_only: bool = False,
     checkpoint: str | None = None,
+    from_scratch: bool = True,
 ) -> Outcome:
     """Train `model` in place; where there is validation, it ends with the weights of the best epoch.
 
@@ -67,6 +68,7 @@ def fit(
         cache_dir: for features.
         head_only: train the classifier on cached features and nothing else.
         checkpoint: to go on from.
+        from_scratch: whether the weights are fresh, so that a whitening stem is to be filled.
     """
     started = time.perf_counter()
     if head_only:
@@ -80,7 +82,7 @@ def fit(
         transform = ImageTransform(preprocessing, data_args, args.seed, resizing)
         validation_set = validation_table and ImageBatches(validation_table, ImageTransform(preprocessing), device)
         sets = [ImageBatches(train_table, transform, device), validation_set]
-        if isinstance(model, CifarCnnForImageClassification) and model.config.stem == "whitening" and not checkpoint:
+        if from_scratch and not checkpoint and getattr(model.config, "stem", None) == "whitening":
             init_whitening(model, preprocessing, train_table)
     is_accelerable = isinstance(model, CifarCnnForImageClassification) and args.device.type == "cpu"
     kernels = use_kernels(model) if is_accelerable and recipe.fast_kernels and get_precision(args) == "bf16" else []

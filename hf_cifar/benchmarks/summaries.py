@@ -1,0 +1,44 @@
+"""Owns how a benchmark's figures look on the terminal."""
+
+
+def format_range(values: dict[str, float], digits: int = 0, percent: bool = False) -> str:
+    """As in "1,234 (1,100 to 1,300)": median, minimum, maximum."""
+    kind = f",.{digits}{'%' if percent else 'f'}"
+    return f"{values['median']:{kind}} ({values['min']:{kind}} to {values['max']:{kind}})"
+
+
+def describe_data(environment: dict, results: dict) -> str:
+    """`benchmark.py data`'s figures as lines."""
+    lines = ["{hardware}, {date}; medians (min to max)".format(**environment)]
+    for name, case in results["pipelines"].items():
+        lines.append(
+            f"{name:<36} usual {format_range(case['usual'])}/s  ours {format_range(case['ours'])}/s  "
+            f"{format_range(case['speedup'], 1)} times"
+        )
+    step, memory = results["training_step"], results["memory"]["added_bytes"]
+    lines.append(
+        f"share of a training step ({step['batch_size']} images): {format_range(step['share'], 1, percent=True)}"
+    )
+    lines.append(f"memory added by loading the training images and reading all of them: {memory / 1e6:.0f} MB")
+    return "\n".join(lines)
+
+
+def describe_training(environment: dict, results: dict) -> str:
+    """`benchmark.py train`'s figures as lines."""
+    flops, peak = results["flops_per_image"], results["matmul_flops"]["median"]
+    lines = [
+        "{hardware}, {precision}, {date}; images/s, medians (min to max)".format(**environment),
+        f"a matrix product reaches {peak / 1e12:.2f} TFLOP/s; an image's step takes {flops / 1e9:.2f} GFLOP "
+        "(of direct convolution)",
+    ]
+    for name, rate in results["ways"].items():
+        speed = rate["median"] * flops
+        lines.append(
+            f"{name:<16} {format_range(rate)}: {speed / 1e12:.2f} TFLOP/s, {speed / peak:.0%} of the matrix product's"
+        )
+    lines.append(f"Trainer's overhead over the bare loop: {format_range(results['overhead'], 1, percent=True)}")
+    for name, ratio in results["speedup"].items():
+        lines.append(f"Trainer recipe against {name}: {format_range(ratio, 2)} times as fast")
+    for size, rate in results["sizes"].items():
+        lines.append(f"bare loop at {size} px: {format_range(rate)}")
+    return "\n".join(lines)
