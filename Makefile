@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow lint format clean
+.PHONY: help setup quickstart test test-slow cards lint format clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ test: setup  ## the default tests: offline, a few minutes
 
 test-slow: setup  ## the other tests: real CIFAR-10, network
 	$(BIN)/python -m pytest -m slow
+
+cards: setup  ## write model cards and the README's table again from the committed results
+	$(BIN)/python recipes/cards.py
 
 lint: setup  ## check style
 	$(BIN)/ruff check .

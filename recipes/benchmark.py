@@ -28,10 +28,10 @@ from hf_cifar.data.table import load_data
 from hf_cifar.errors import UserError
 from hf_cifar.evaluation.cost import describe_environment
 from hf_cifar.files import check_output_folder, write_json
+from hf_cifar.hardware import keep_freed_memory
 from hf_cifar.models.loading import build_cifar_cnn
 from hf_cifar.parser import RecipeParser, run_recipe
 from hf_cifar.training.fit import get_precision, init_whitening
-from hf_cifar.training.hardware import keep_freed_memory
 from hf_cifar.training.trainer import check_model, check_options, get_training_defaults
 
 FAST = Path(os.path.relpath(Path(__file__).parent)) / "cnn/fast.yaml"

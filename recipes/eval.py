@@ -15,10 +15,10 @@ from hf_cifar.data.table import load_data
 from hf_cifar.evaluation.measure import get_validation_table, measure_tables
 from hf_cifar.evaluation.results import follow_run
 from hf_cifar.files import check_output_folder, write_json
+from hf_cifar.hardware import choose_device, choose_precision, keep_freed_memory
 from hf_cifar.models.loading import load_model
 from hf_cifar.parser import RecipeParser, run_recipe
 from hf_cifar.reporting.formatting import format_estimate
-from hf_cifar.training.hardware import choose_device, choose_precision, keep_freed_memory
 
 
 @run_recipe

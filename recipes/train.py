@@ -22,12 +22,12 @@ from hf_cifar.evaluation.measure import measure_run
 from hf_cifar.evaluation.metrics import build_compute_metrics
 from hf_cifar.evaluation.results import write_results
 from hf_cifar.files import get_cache_dir
+from hf_cifar.hardware import keep_freed_memory
 from hf_cifar.models.loading import build_cifar_cnn, load_for_fine_tuning
 from hf_cifar.parser import RecipeParser, run_recipe
 from hf_cifar.publishing.cards import write_card
 from hf_cifar.reporting.figures import write_run_figures
 from hf_cifar.training.fit import fit, get_precision
-from hf_cifar.training.hardware import keep_freed_memory
 from hf_cifar.training.run_folder import check_run_folder, clear_run_folder, save_model
 from hf_cifar.training.trainer import check_model, check_options, get_training_defaults
 

@@ -6,8 +6,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 from hf_cifar.evaluation.results import read_results
+from hf_cifar.evaluation.seeds import read_seeds
 from hf_cifar.publishing.cards import render_card, render_table
-from hf_cifar.reporting.formatting import format_benchmark
+from hf_cifar.reporting.formatting import format_benchmark, format_training_benchmark
 
 from .conftest import ROOT
 
@@ -33,16 +34,24 @@ def test_metadata_and_text_say_what_was_measured(run, request):
 
 def test_committed_cards_and_readme_say_what_their_results_say():
     runs = {
-        path.parent.name: read_results(path.parent) for path in sorted((ROOT / "model_cards").glob("*/results.json"))
+        path.parent.name: read_seeds(path.parent, read_results(path.parent))
+        for path in sorted((ROOT / "model_cards").glob("*/results.json"))
     }
     assert runs
-    for name, results in runs.items():
-        assert (ROOT / "model_cards" / name / "README.md").read_text() == render_card(results)
-        assert results["data"]["name"] == "cifar10" and not results["environment"]["commit"].endswith("-dirty")
+    for name, seeds in runs.items():
+        assert (ROOT / "model_cards" / name / "README.md").read_text() == render_card(seeds[0], seeds)
+        for results in seeds:
+            assert results["data"]["name"] == "cifar10" and not results["environment"]["commit"].endswith("-dirty")
     assert render_table(runs) in (ROOT / "README.md").read_text()
 
 
 def test_the_readmes_benchmark_is_the_committed_one():
     figures = json.loads((ROOT / "docs/benchmarks/data.json").read_text())
     assert format_benchmark(figures) in (ROOT / "README.md").read_text()
+    assert not figures["environment"]["commit"].endswith("-dirty")
+
+
+def test_the_speed_pages_benchmark_is_the_committed_one():
+    figures = json.loads((ROOT / "docs/benchmarks/train.json").read_text())
+    assert format_training_benchmark(figures) in (ROOT / "docs/speed.md").read_text()
     assert not figures["environment"]["commit"].endswith("-dirty")

@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from hf_cifar.training import hardware
+from hf_cifar import hardware
 
 
 def test_precision_follows_the_cpus_features(monkeypatch):
@@ -24,7 +24,7 @@ def test_the_description_names_the_machine():
 def test_freed_memory_is_kept_and_asking_for_it_works_here():
     program = (
         "import resource, torch\n"
-        "from hf_cifar.training.hardware import keep_freed_memory\n"
+        "from hf_cifar.hardware import keep_freed_memory\n"
         "kept = keep_freed_memory()\n"
         "def step(): [tensor * 2 for tensor in [torch.ones(2**21) for _ in range(8)]]\n"  # 64 MiB, then 64 more
         "def count(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"

@@ -16,13 +16,17 @@ from .conftest import ROOT
 
 def test_two_processes_train_the_same_model_as_one_and_one_writes(recipe, tmp_path):
     """Half the batch in each of two processes is the whole batch in one: same images, augmentation and gradients."""
-    model = json.dumps({"hidden_sizes": [8, 8, 8], "depths": [1, 1, 1], "classifier_hidden_sizes": []})
+    model = {"stem": "whitening", "hidden_sizes": [8, 8], "depths": [1, 1], "classifier_hidden_sizes": []}
+    model = json.dumps(model | {"final_pooling": "average"})
     options = [
         "--dataset=sample",
         f"--model_config={model}",
         "--augmentation=strong",
         "--translate=3",
         "--optimizer=sgd",
+        "--whitening_bias_epochs=1",
+        '--progressive_resizing={"0": 24, "0.5": 32}',
+        "--ema_decay=0.9",
     ]
     options += [
         "--learning_rate=0.05",

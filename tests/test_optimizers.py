@@ -91,10 +91,13 @@ def test_biases_and_norms_are_not_decayed_by_default():
     assert {group["kind"]: group["weight_decay"] for group in optimizer.param_groups}["vectors"] == 0
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
-def test_a_restored_optimizer_goes_on_bit_for_bit(name):
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [("sgd", {}), ("adamw", {}), ("muon", {}), ("muon", {"head": {"optimizer": "adamw"}, "vectors": {"momentum": 0}})],
+)
+def test_a_restored_optimizer_goes_on_bit_for_bit(name, overrides):
     network = make_network()
-    optimizer = build_optimizer(network, network[-1], name, lr=0.05)
+    optimizer = build_optimizer(network, network[-1], name, lr=0.05, parameter_groups=overrides)
     train(network, optimizer, 3)
     twin = copy.deepcopy(network)
     restored = build_optimizer(twin, twin[-1], name, lr=0.9)

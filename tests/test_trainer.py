@@ -14,6 +14,7 @@ from hf_cifar.data.transforms import ImageTransform, Preprocessing
 from hf_cifar.errors import UserError
 from hf_cifar.evaluation.metrics import build_compute_metrics
 from hf_cifar.models.loading import build_cifar_cnn, hash_weights, load_for_fine_tuning
+from hf_cifar.training.fit import make_resizing
 from hf_cifar.training.trainer import build_trainer, check_options, collect_history, get_training_defaults
 
 from .conftest import TINY_CNN
@@ -21,7 +22,9 @@ from .conftest import TINY_CNN
 MUON = {"optimizer": "muon", "parameter_groups": {"vectors": {"lr": 0.05}, "head": {"lr": 0.1}}}
 
 
-def make_trainer(data, folder: Path, recipe: dict | None = None, validate: bool = True, model=None, **options):
+def make_trainer(
+    data, folder: Path, recipe: dict | None = None, validate: bool = True, model=None, checkpoint=None, **options
+):
     """A Trainer of a tiny network on 900 images: 3 epochs of 10 steps."""
     set_seed(0)
     settings = get_training_defaults() | {"bf16": False, "fp16": False, "disable_tqdm": True, "use_cpu": True}
@@ -32,10 +35,12 @@ def make_trainer(data, folder: Path, recipe: dict | None = None, validate: bool 
     model = model or build_cifar_cnn({**TINY_CNN, "classifier_dropout": 0.2, "hidden_dropout": 0.1}, list(CLASS_NAMES))
     # Mixed images have soft labels, which the loss and the Trainer's counts must take.
     augmentation = AugmentationArguments(flip="alternating", translate=2, mixup=0.4, cutmix=1.0)
-    transform = ImageTransform(Preprocessing(), augmentation, args.seed)
+    recipe = RecipeArguments(**(recipe or MUON))
+    transform = ImageTransform(Preprocessing(), augmentation, args.seed, make_resizing(recipe, args, len(train)))
     return build_trainer(
-        model, model.classifier, args, RecipeArguments(**(recipe or MUON)), ImageBatches(train, transform),
+        model, model.classifier, args, recipe, ImageBatches(train, transform),
         ImageBatches(validation, ImageTransform(Preprocessing())) if validate else None, build_compute_metrics(10),
+        checkpoint,
     )  # fmt: skip
 
 
@@ -146,6 +151,18 @@ def test_options_that_would_fail_or_be_ignored_are_refused(tmp_path, options, re
     settings = get_training_defaults() | {"output_dir": str(tmp_path), "use_cpu": True} | options
     with pytest.raises(UserError, match=message):
         check_options(TrainingArguments(**settings), RecipeArguments(**recipe), has_validation=True)
+
+
+def test_a_resumed_run_has_the_options_it_is_given(data, tmp_path):
+    """torch's states bring the checkpoint's own rates along, so a lower learning_rate would change nothing."""
+    make_trainer(data, tmp_path, {"optimizer": "sgd"}, learning_rate=0.1, lr_scheduler_type="constant").train()
+    recipe = {"optimizer": "sgd", "momentum": 0.5, "parameter_groups": {"head": {"lr": 0.02}}}
+    resumed = make_trainer(data, tmp_path, recipe, learning_rate=0.01, lr_scheduler_type="linear")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-10"))
+    history = collect_history(resumed.state.log_history)
+    assert [row["learning_rate"] for row in history] == pytest.approx([0.1, 0.01 * 11 / 30, 0.01 * 1 / 30])
+    groups = {group["kind"]: group for group in resumed.optimizer.param_groups}
+    assert groups["head"]["initial_lr"] == 0.02 and groups["filters"]["momentum"] == 0.5
 
 
 def test_diverged_epochs_leave_gaps_in_the_history():

@@ -23,9 +23,9 @@ from ..data.statistics import choose_preprocessing
 from ..data.store import get_image_size, read_column, read_images
 from ..data.table import load_data
 from ..data.transforms import ImageTransform, Preprocessing, collate_whole_batch
+from ..hardware import autocast, keep_freed_memory
 from ..models.loading import build_cifar_cnn
 from ..training.fit import choose_data_device, get_precision
-from ..training.hardware import autocast, keep_freed_memory
 from ..training.loss import build_loss
 from ..training.trainer import build_recipe_optimizer
 

@@ -1,10 +1,6 @@
 """Owns how a benchmark's figures look on the terminal."""
 
-
-def format_range(values: dict[str, float], digits: int = 0, percent: bool = False) -> str:
-    """As in "1,234 (1,100 to 1,300)": median, minimum, maximum."""
-    kind = f",.{digits}{'%' if percent else 'f'}"
-    return f"{values['median']:{kind}} ({values['min']:{kind}} to {values['max']:{kind}})"
+from ..reporting.formatting import format_range
 
 
 def describe_data(environment: dict, results: dict) -> str:

@@ -19,10 +19,10 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from ..arguments import DataArguments, RecipeArguments
 from ..data.batches import ImageBatches, KeyedSampler
 from ..data.transforms import ImageTransform, Preprocessing
+from ..hardware import autocast
 from ..kernels.layers import use_kernels
 from ..models import CifarCnnForImageClassification
 from ..training.fit import choose_data_device, get_precision
-from ..training.hardware import autocast
 from ..training.loss import build_loss
 from ..training.trainer import build_recipe_optimizer, build_trainer
 from .data import encode_images, make_usual_loader, summarize

@@ -70,7 +70,9 @@ class ProgressiveResizing:
     epochs: float
 
     def get_size(self, epoch: int, full_size: int) -> int:
-        """Height and width of an epoch's images in pixels; `full_size` before the first pair."""
+        """Height and width of an epoch's images in pixels; `full_size` before the first pair and in the last epoch."""
+        if epoch + 1 >= self.epochs:
+            return full_size
         reached = [size for share, size in self.sizes if share * self.epochs <= epoch + 1e-6]
         return reached[-1] if reached else full_size
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .. import __version__
-from ..training.hardware import describe_hardware
+from ..hardware import describe_hardware
 
 PACKAGES = ("torch", "torchvision", "transformers", "datasets", "accelerate", "evaluate", "timm", "numpy")
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from ..data.store import read_column
 from ..errors import UserError
 from ..files import write_then_rename
-from ..training.hardware import autocast
+from ..hardware import autocast
 from .views import make_views
 
 PREFIX = "probability_"

@@ -52,6 +52,15 @@ def read_results(folder: str | Path) -> dict:
     path = Path(folder) / FILE_NAME
     if not path.is_file():
         raise UserError(f"{str(folder)!r} holds no {FILE_NAME}; allowed: a finished run of recipes/train.py")
+    return read_results_file(path)
+
+
+def read_results_file(path: Path) -> dict:
+    """`read_results` for a file under any name.
+
+    Raises:
+        UserError: It is damaged.
+    """
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch  # noqa: F401  loads the OpenMP runtime that the libraries share
 
 from ..files import get_cache_dir, write_then_rename
-from ..training.hardware import read_cpu_flags
+from ..hardware import read_cpu_flags
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from functools import partial
 import torch
 from torch import nn
 
+from ..hardware import read_cpu_flags
 from ..models.modeling_cifar_cnn import CifarCnnConvolution
-from ..training.hardware import read_cpu_flags
 from .compiler import load_library
 from .convolution import restore as restore_convolutions
 from .convolution import use_winograd

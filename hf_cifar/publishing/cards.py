@@ -4,14 +4,28 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..errors import UserError
+from ..evaluation.seeds import summarize_seeds
 from ..files import write_text
-from ..reporting.formatting import format_count, format_estimate, format_seconds, get_dataset_title, make_templates
+from ..reporting.formatting import (
+    format_count,
+    format_estimate,
+    format_seconds,
+    format_spread,
+    get_dataset_title,
+    make_templates,
+)
 
 TEMPLATES = make_templates("hf_cifar.publishing")
 
 
-def render_card(results: dict) -> str:
-    """A model card as Markdown with its metadata, from one run's results."""
+def render_card(results: dict, seeds: list[dict] | None = None) -> str:
+    """A model card as Markdown with its metadata, from one run's results.
+
+    Args:
+        results: the run's.
+        seeds: results of all seeds of its recipe, its own among them, see `read_seeds`.
+    """
     data, test, model = results["data"], results["metrics"]["test"], results["model"]
     metadata = ModelCardData(
         license="apache-2.0",
@@ -23,7 +37,9 @@ def render_card(results: dict) -> str:
         # The Hub would list the numbers of a sample as CIFAR-10's.
         eval_results=list_eval_results(test, data["name"]) if hub_id and data["name"] != "cifar10-sample" else None,
     )
-    body = TEMPLATES.get_template("card.md.j2").render(results=results)
+    body = TEMPLATES.get_template("card.md.j2").render(
+        results=results, spreads=[summarize_seeds(seeds or [], section) for section in ("metrics", "metrics_tta")]
+    )
     card = ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{body}")
     return str(card)
 
@@ -51,24 +67,44 @@ def list_eval_results(test: dict, dataset: str) -> list[EvalResult]:
     ]
 
 
-def render_table(runs: dict[str, dict]) -> str:
+def render_table(runs: dict[str, list[dict]]) -> str:
     """The README's table of results as Markdown.
 
     Args:
-        runs: by folder name below model_cards/, a run's results.
+        runs: by folder name below model_cards/, the results of a run and of its recipe's other seeds.
     """
-    rows = ["| model | test accuracy | macro F1 | trained in | parameters |", "|---|---|---|---|---|"]
-    for name, results in runs.items():
+    rows = [
+        "| model | test accuracy | with TTA | mean of seeds: without, with | macro F1 | trained in | parameters |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, seeds in runs.items():
+        results = seeds[0]
         test, cost, model = results["metrics"]["test"], results["cost"], results["model"]
+        spreads = [summarize_seeds(seeds, section) for section in ("metrics", "metrics_tta")]
         cells = (
             f"[{model['name']}](model_cards/{name})",
             format_estimate(test["accuracy"]),
+            format_estimate(results["metrics_tta"]["test"]["accuracy"]) if "metrics_tta" in results else "–",
+            ", ".join(format_spread(spread) for spread in spreads if spread) or "one seed",
             format_estimate(test["macro"]["f1"]),
             format_seconds(cost["train_seconds"] + cost["feature_seconds"]),
             format_count(model["parameters"]),
         )
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def put_between_marks(text: str, name: str, content: str) -> str:
+    """Replace what stands between the comments `<!-- name -->` and `<!-- end of name -->` of a Markdown text.
+
+    Raises:
+        UserError: A mark is missing.
+    """
+    start, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+    if start not in text or end not in text.split(start, 1)[1]:
+        raise UserError(f"README.md has no marks {start.strip()} and {end.strip()}; put them around the table")
+    before, rest = text.split(start, 1)
+    return before + start + content + end + rest.split(end, 1)[1]
 
 
 def write_card(folder: Path, results: dict) -> None:

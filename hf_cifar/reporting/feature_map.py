@@ -6,10 +6,10 @@ import numpy as np
 from ..data.store import read_column
 from ..errors import UserError
 from ..files import get_cache_dir
+from ..hardware import choose_device, choose_precision
 from ..models.image_processors import read_preprocessing
 from ..models.loading import find_classifier, load_model
 from ..training.frozen import get_features
-from ..training.hardware import choose_device, choose_precision
 
 IMAGE_SIZE = 96  # pixels: at 64 the classes lie on each other, larger sizes show no more
 

@@ -9,6 +9,11 @@ def format_estimate(estimate: dict[str, float], digits: int = 2) -> str:
     return f"{value:.{digits}f} % [{low:.1f}, {high:.1f}]"
 
 
+def format_spread(spread: dict[str, float]) -> str:
+    """As in "94.05 ± 0.11 %": mean and standard deviation over seeds."""
+    return f"{100 * spread['mean']:.2f} ± {100 * spread['deviation']:.2f} %"
+
+
 def format_seconds(seconds: float) -> str:
     """As in "42 s" or "6.4 min"."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
@@ -22,21 +27,45 @@ def format_count(value: float) -> str:
     return f"{value:.0f}"
 
 
+def format_range(values: dict[str, float], digits: int = 0, percent: bool = False) -> str:
+    """As in "1,234 (1,100 to 1,300)": median, minimum, maximum."""
+    kind = f",.{digits}{'%' if percent else 'f'}"
+    return f"{values['median']:{kind}} ({values['min']:{kind}} to {values['max']:{kind}})"
+
+
 def format_benchmark(figures: dict) -> str:
     """The README's table of `benchmark.py data --json`, in Markdown: medians (min to max)."""
-
-    def cell(values: dict[str, float], digits: int = 0) -> str:
-        return "{median:,.{n}f} ({min:,.{n}f} to {max:,.{n}f})".format(**values, n=digits)
-
     rows = ["| one process, one thread, images/s | the usual way | here | times |", "|---|---|---|---|"]
     for name, case in figures["pipelines"].items():
-        rows.append(f"| {name} | {cell(case['usual'])} | {cell(case['ours'])} | {cell(case['speedup'], 1)} |")
+        rows.append(
+            f"| {name} | {format_range(case['usual'])} | {format_range(case['ours'])} | "
+            f"{format_range(case['speedup'], 1)} |"
+        )
     share, memory = figures["training_step"]["share"]["median"], figures["memory"]["added_bytes"]
     place = "{hardware}, {date:.10}".format(**figures["environment"])
     return "\n".join(rows) + (
         f"\n\nMeasured by `recipes/benchmark.py data` on {place}, both ways in alternation, medians (min to max). On "
         f"that CPU the pipeline is {share:.1%} of a training step of `cnn/fast`, and loading CIFAR-10's training "
         f"images and reading all of them adds {memory / 1e6:.0f} MB of memory, the mapped file included."
+    )
+
+
+def format_training_benchmark(figures: dict) -> str:
+    """docs/speed.md's table of `benchmark.py train --json`, in Markdown: medians (min to max)."""
+    flops, peak = figures["flops_per_image"], figures["matmul_flops"]["median"]
+    rows = ["| way | images/s | TFLOP/s | share of a matrix product's |", "|---|---|---|---|"]
+    for name, rate in figures["ways"].items():
+        speed = rate["median"] * flops
+        rows.append(f"| {name} | {format_range(rate)} | {speed / 1e12:.2f} | {speed / peak:.0%} |")
+    sizes = ", ".join(f"{size} px {format_range(rate)}" for size, rate in figures["sizes"].items())
+    times = {name: format_range(ratio, 2) for name, ratio in figures["speedup"].items()}
+    return "\n".join(rows) + (
+        f"\n\nThe Trainer takes {format_range(figures['overhead'], 1, percent=True)} longer than the bare loop of the "
+        f"same step; the recipe is {times['plain loop']} times as fast as the plain loop and {times['usual Trainer']} "
+        f"times as the usual Trainer way. The bare loop by image size, images/s: {sizes}. "
+        "Measured by `recipes/benchmark.py train` on {hardware}, {precision}, {date:.10}.".format(
+            **figures["environment"]
+        )
     )
 
 
@@ -57,5 +86,6 @@ def make_templates(package: str) -> jinja2.Environment:
         autoescape=False,  # Markdown; HTML in it is escaped when it is rendered to a page
     )
     environment.filters |= {"estimate": format_estimate, "seconds": format_seconds, "count": format_count}
+    environment.filters["spread"] = format_spread
     environment.filters["dataset_title"] = get_dataset_title
     return environment

@@ -8,6 +8,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from ..errors import UserError
+from ..files import write_then_rename
 
 
 class WeightAverage(TrainerCallback):
@@ -62,7 +63,9 @@ class WeightAverage(TrainerCallback):
         """Add the trained weights to a checkpoint, whose model is the average."""
         if state.is_world_process_zero:
             tensors = {name: value.contiguous() for name, value in self.other.items()}  # channels_last cannot be saved
-            save_file(tensors, Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.FILE_NAME)
+            path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.FILE_NAME
+            with write_then_rename(path) as temporary:
+                save_file(tensors, temporary)
 
     @torch.no_grad()
     def swap(self, model: nn.Module, average: bool) -> None:

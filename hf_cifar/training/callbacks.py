@@ -82,8 +82,9 @@ class FreezeWhiteningBias(TrainerCallback):
 
 
 def find_stem_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters of a CifarCnn's stem, whether or not the model is wrapped for DDP."""
-    return list(getattr(model, "module", model).cifar_cnn.stem.parameters())
+    """The trained parameters of a CifarCnn's stem, whether or not the model is wrapped for DDP."""
+    stem = getattr(model, "module", model).cifar_cnn.stem
+    return [parameter for parameter in stem.parameters() if parameter.requires_grad]
 
 
 class StopOnDivergence(TrainerCallback):

@@ -1,5 +1,6 @@
 """Owns one training run: model, data and arguments in, trained model and what it cost out."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -84,8 +85,9 @@ def fit(
         sets = [ImageBatches(train_table, transform, device), validation_set]
         if from_scratch and not checkpoint and getattr(model.config, "stem", None) == "whitening":
             init_whitening(model, preprocessing, train_table)
-    is_accelerable = isinstance(model, CifarCnnForImageClassification) and args.device.type == "cpu"
-    kernels = use_kernels(model) if is_accelerable and recipe.fast_kernels and get_precision(args) == "bf16" else []
+    is_cnn = isinstance(model, CifarCnnForImageClassification) and not head_only
+    is_accelerable = is_cnn and args.device.type == "cpu" and get_precision(args) == "bf16"
+    kernels = use_kernels(model) if is_accelerable and recipe.fast_kernels else []
     feature_seconds = time.perf_counter() - started if head_only else 0.0
     head = trained.classifier if head_only else find_classifier(model)
     trainer = build_trainer(trained, head, args, recipe, *sets, compute_metrics, checkpoint)
@@ -109,7 +111,8 @@ def make_resizing(recipe: RecipeArguments, args: TrainingArguments, num_images: 
         return None
     sizes = tuple((float(share), size) for share, size in recipe.progressive_resizing.items())
     batch_size = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-    epochs = args.max_steps * batch_size / num_images if args.max_steps > 0 else args.num_train_epochs
+    steps_per_epoch = math.ceil(num_images / batch_size)  # the last one may be smaller
+    epochs = args.max_steps / steps_per_epoch if args.max_steps > 0 else args.num_train_epochs
     return ProgressiveResizing(sizes, epochs)
 
 

@@ -18,8 +18,8 @@ from ..data.integrity import hash_array
 from ..data.store import hash_images, iterate_images
 from ..data.transforms import Preprocessing
 from ..files import write_then_rename
+from ..hardware import autocast
 from ..models.loading import find_classifier, hash_weights
-from .hardware import autocast
 
 logger = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, Sampler
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
@@ -14,10 +15,10 @@ from ..arguments import DataArguments, RecipeArguments
 from ..data.batches import KeyedSampler
 from ..data.transforms import Preprocessing, check_augmentation, collate_whole_batch
 from ..errors import UserError
+from ..hardware import choose_precision
 from ..models.loading import check_image_size, find_classifier
 from .averaging import WeightAverage
 from .callbacks import BroadcastBuffers, FreezeWhiteningBias, StopOnDivergence, Stopwatch
-from .hardware import choose_precision
 from .loss import build_loss
 from .optimizers import build_optimizer, check_overrides
 
@@ -25,12 +26,27 @@ METRICS = ("accuracy", "macro_f1", "loss")  # what `metric_for_best_model` may n
 
 
 class KeyedTrainer(Trainer):
-    """The stock Trainer, but its sampler sends the epoch inside every index, which no argument can express."""
+    """The stock Trainer with what no argument can express: indices that carry the epoch, and new rates in a resume."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         return KeyedSampler(len(dataset), seed)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        # A checkpoint's rates would silently win over those that the command asks for.
+        kept = [{**group} for group in self.optimizer.param_groups]
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None or not isinstance(self.lr_scheduler, LambdaLR):  # others have adapted their rates
+            return
+        scheduler = self.lr_scheduler
+        scheduler.base_lrs = [group["initial_lr"] for group in kept]
+        scheduler._last_lr = [
+            rate * factor(scheduler.last_epoch)
+            for rate, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+        ]
+        for group, options, rate in zip(self.optimizer.param_groups, kept, scheduler._last_lr, strict=True):
+            group.update(options | {"params": group["params"], "lr": rate})
 
 
 def get_training_defaults() -> dict[str, object]:
@@ -112,8 +128,8 @@ def check_model(
     check_augmentation(data_args, stored_size, head_only)
     if args.gradient_checkpointing and not model.supports_gradient_checkpointing:
         raise UserError(f"gradient_checkpointing=true: {type(model).__name__} does not support it; leave it out")
-    if recipe.whitening_bias_epochs is not None and getattr(model.config, "stem", None) != "whitening":
-        raise UserError("whitening_bias_epochs: this model has no whitening stem; leave it out")
+    if recipe.whitening_bias_epochs is not None and (head_only or getattr(model.config, "stem", None) != "whitening"):
+        raise UserError("whitening_bias_epochs: no whitening stem is trained here; leave it out")
     if sizes := list(recipe.progressive_resizing.values()):
         if head_only:
             raise UserError("progressive_resizing: frozen features have one size; leave it out")
@@ -122,7 +138,10 @@ def check_model(
                 f"progressive_resizing ends at {sizes[-1]} pixels; the last must be the model's input size, "
                 f"{preprocessing.image_size}"
             )
-        check_image_size(model, min(sizes))
+        try:
+            check_image_size(model, min(sizes))
+        except UserError as error:
+            raise UserError(f"progressive_resizing: {error}; or start with larger images") from error
     if head_only and find_classifier(model) is None:
         raise UserError(f"finetune=head: {type(model).__name__} has no `classifier` module; use finetune: full")
 

@@ -60,7 +60,7 @@ def keep_freed_memory() -> bool:
     """Tell glibc's allocator to keep freed memory instead of giving each large tensor back to the system.
 
     Without it every activation is mapped and zeroed anew by the kernel. It does what preloading tcmalloc does; see
-    docs/design.md for the measurement.
+    docs/speed.md for the measurement.
 
     Returns:
         Whether it was done (Linux with glibc on the CPU only).
