@@ -8,8 +8,7 @@ pixels; its share of a training step of the recipe in --config; the memory that 
 train: the recipe through the Trainer, against bare loops of the same network, and against the usual Trainer way
 (a transform per image, fp32, batches of 8); TFLOP/s, and their share of what a matrix product reaches here.
 
-All ways of one subject are measured in alternation in one process. Absolute rates are this machine's at this moment:
-compare the ratios.
+All ways of one subject are measured in alternation. Absolute rates are this machine's at this moment: compare ratios.
 """
 
 import os
@@ -21,7 +20,7 @@ from transformers import TrainingArguments, set_seed
 from hf_cifar.arguments import DataArguments, ModelArguments, RecipeArguments
 from hf_cifar.benchmarks.data import measure_data
 from hf_cifar.benchmarks.summaries import describe_data, describe_training
-from hf_cifar.benchmarks.training import Setting, compare_training, profile_step
+from hf_cifar.benchmarks.training import Setting, check_setting, compare_training, profile_step
 from hf_cifar.data.split import prepare_tables
 from hf_cifar.data.statistics import choose_preprocessing
 from hf_cifar.data.table import load_data
@@ -75,6 +74,7 @@ def main() -> None:
         if model.config.stem == "whitening":
             init_whitening(model, preprocessing, train)
         setting = Setting(model, train, preprocessing, args, data_args, recipe)
+        check_setting(setting)
         if options.profile:
             print(profile_step(setting))
             return

@@ -1,17 +1,21 @@
-"""Write the model cards under model_cards/ and the README's table again from their results.json.
+"""Write again what is generated from committed figures: model cards, the README's table, docs/speed.md's benchmark.
 
     make cards            (or python recipes/cards.py)
 
-model_cards/NAME/results.json is a published run, model_cards/NAME/seeds/seed<N>.json its recipe's other seeds.
+model_cards/NAME/results.json is a published run, model_cards/NAME/seeds/seed<N>.json its recipe's other seeds;
+docs/benchmarks/train.json is written by `benchmark.py train --json`.
 """
 
+import json
 from pathlib import Path
 
+from hf_cifar.errors import UserError
 from hf_cifar.evaluation.results import read_results
 from hf_cifar.evaluation.seeds import read_seeds
 from hf_cifar.files import write_text
 from hf_cifar.parser import RecipeParser, run_recipe
 from hf_cifar.publishing.cards import put_between_marks, render_card, render_table
+from hf_cifar.reporting.formatting import format_training_benchmark
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,9 +28,18 @@ def main() -> None:
     runs = {folder.name: read_seeds(folder, read_results(folder)) for folder in folders}
     for folder in folders:
         write_text(folder / "README.md", render_card(runs[folder.name][0], runs[folder.name]))
-    readme = ROOT / "README.md"
-    write_text(readme, put_between_marks(readme.read_text(encoding="utf-8"), "results", render_table(runs)))
-    print(f"Wrote {len(folders)} cards and the README's table")
+    path = ROOT / "docs/benchmarks/train.json"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; make it by recipes/benchmark.py train --json {path}")
+    benchmark = json.loads(path.read_text(encoding="utf-8"))
+    parts = {
+        "README.md": ("results", render_table(runs)),
+        "docs/speed.md": ("benchmark", format_training_benchmark(benchmark)),
+    }
+    for name, (mark, content) in parts.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        write_text(ROOT / name, put_between_marks(text, mark, content))
+    print(f"Wrote {len(folders)} cards, README.md and docs/speed.md")
 
 
 if __name__ == "__main__":

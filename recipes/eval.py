@@ -32,7 +32,7 @@ def main() -> None:
     )
     parser.add_argument("--precision", choices=("bf16", "fp16", "fp32"), default=choose_precision(), help="Autocast.")
     parser.add_argument("--trust_remote_code", action="store_true", help="Run Python files that come with MODEL.")
-    parser.add_argument("--output_dir", help="New folder for metrics.json and predictions/<split>.parquet.")
+    parser.add_argument("--output_dir", help="New folder for metrics*.json and predictions/*.parquet.")
     source, options = parser.parse()
     folder = Path(options.output_dir) if options.output_dir else None
     if folder is not None:

@@ -6,6 +6,8 @@ import tempfile
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_CIFAR_CACHE"] = tempfile.mkdtemp(prefix="hf_cifar_tests_")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Tiny networks gain nothing from a second thread, and beside other work each step would wait for the slower one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import runpy
 import shutil

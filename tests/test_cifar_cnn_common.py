@@ -28,15 +28,6 @@ each_config = pytest.mark.parametrize("options", CONFIGS.values(), ids=CONFIGS)
 each_class = pytest.mark.parametrize("model_class", CLASSES)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Models this small are ten times slower on two threads of a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def make_model(options: dict, model_class=CifarCnnForImageClassification, **more):
     """A model in evaluation mode, with running statistics and shifts that are not those of a fresh one."""
     torch.manual_seed(0)
@@ -183,7 +174,7 @@ def test_a_half_model_takes_float32_images(options, dtype):
 @each_config
 def test_copies_and_pickles_are_equal_and_apart(options):
     model = make_model(options).train()
-    model.activation_checkpointing_enable()  # leaves functions that know the model in it
+    model.gradient_checkpointing_enable()  # leaves functions that know the model in it
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         with torch.no_grad():
             assert torch.equal(twin.eval()(make_images()).logits, model.eval()(make_images()).logits)

@@ -5,7 +5,7 @@ import torch
 
 from hf_cifar.models import CifarCnnForImageClassification
 
-from .test_cifar_cnn_common import each_config, make_images, make_model, one_thread  # noqa: F401
+from .test_cifar_cnn_common import each_config, make_images, make_model
 
 DYNAMIC = {"pixel_values": {0: torch.export.Dim.DYNAMIC}}
 

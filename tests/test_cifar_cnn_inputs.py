@@ -11,7 +11,6 @@ from .test_cifar_cnn_common import (
     each_config,
     make_images,
     make_model,
-    one_thread,  # noqa: F401
 )
 
 

@@ -21,7 +21,6 @@ from .test_cifar_cnn_common import (
     each_config,
     make_images,
     make_model,
-    one_thread,  # noqa: F401
 )
 from .test_cifar_cnn_training import FROZEN, find_frozen
 

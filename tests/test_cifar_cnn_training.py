@@ -20,7 +20,6 @@ from .test_cifar_cnn_common import (
     each_config,
     make_images,
     make_model,
-    one_thread,  # noqa: F401
 )
 
 # What a config freezes: the whitening filters, and with batch_norm_scale=False the scales.
@@ -95,7 +94,7 @@ def test_it_trains_on_batches_of_any_size(options, count):
 def test_gradient_checkpointing_changes_no_bit(options, copied):
     plain = make_model(options).train()
     model = copy.deepcopy(plain)
-    model.activation_checkpointing_enable()
+    model.gradient_checkpointing_enable()
     if copied:  # must freeze the copy's running statistics, not the original's
         model = copy.deepcopy(model)
     passes = []
@@ -110,10 +109,10 @@ def test_gradient_checkpointing_changes_no_bit(options, copied):
 def test_gradient_checkpointing_can_be_ended(options):
     plain = make_model(options).train()
     model = copy.deepcopy(plain)
-    model.activation_checkpointing_enable()
-    assert model.is_activation_checkpointing
-    model.activation_checkpointing_disable()
-    assert not model.is_activation_checkpointing
+    model.gradient_checkpointing_enable()
+    assert model.is_gradient_checkpointing
+    model.gradient_checkpointing_disable()
+    assert not model.is_gradient_checkpointing
     passes = []
     model.cifar_cnn.stages[0].layers[0].convolution.register_forward_hook(lambda *_: passes.append(1))
     check_equal(take_steps(model), take_steps(plain))
@@ -123,7 +122,7 @@ def test_gradient_checkpointing_can_be_ended(options):
 def test_reentrant_gradient_checkpointing_gives_the_same_gradients():
     plain = make_model(CONFIGS["best"]).train()
     model = copy.deepcopy(plain)
-    model.activation_checkpointing_enable({"use_reentrant": True})
+    model.gradient_checkpointing_enable({"use_reentrant": True})
     check_equal(take_steps(model)[:2], take_steps(plain)[:2])
 
 
@@ -133,7 +132,7 @@ def test_compiled_gradient_checkpointing_equals_eager(options):
     torch._dynamo.reset()
     plain = make_model({**options, "hidden_dropout": 0.0, "classifier_dropout": 0.0}).train()  # other random numbers
     model = copy.deepcopy(plain)
-    model.activation_checkpointing_enable()
+    model.gradient_checkpointing_enable()
     losses, gradients, buffers = take_steps(torch.compile(model, backend="aot_eager", fullgraph=True))
     expected_losses, expected_gradients, expected_buffers = take_steps(plain)
     torch.testing.assert_close(losses, expected_losses)

@@ -19,10 +19,10 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from ..arguments import DataArguments, RecipeArguments
 from ..data.batches import ImageBatches, KeyedSampler
 from ..data.transforms import ImageTransform, Preprocessing
+from ..errors import UserError
 from ..hardware import autocast
-from ..kernels.layers import use_kernels
 from ..models import CifarCnnForImageClassification
-from ..training.fit import choose_data_device, get_precision
+from ..training.fit import attach_kernels, choose_data_device, get_precision
 from ..training.loss import build_loss
 from ..training.trainer import build_recipe_optimizer, build_trainer
 from .data import encode_images, make_usual_loader, summarize
@@ -32,24 +32,27 @@ PLAIN, BARE, OURS, USUAL = "plain loop", "bare loop", "Trainer recipe", "usual T
 
 
 class StepClock(TrainerCallback):
-    """Notes when each step ends."""
+    """Times what lies between the end of the first step and that of the last one; a GPU is waited for only there."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.times = device, []
+    def __init__(self, device: torch.device, steps: int) -> None:
+        self.device, self.steps, self.count = device, steps, 0
+        self.started = self.ended = 0.0
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        """Note it."""
+        """Count it."""
         self.note()
 
     def note(self) -> None:
-        """The time now, with the GPU's work done."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        self.times.append(time.perf_counter())
+        """A step has ended."""
+        self.count += 1
+        if self.count in (1, self.steps):
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            self.started, self.ended = self.ended, time.perf_counter()
 
     def get_rate(self, batch_size: int) -> float:
-        """Images per second, from the end of the first step to that of the last."""
-        return batch_size * (len(self.times) - 1) / (self.times[-1] - self.times[0])
+        """Images per second."""
+        return batch_size * (self.steps - 1) / (self.ended - self.started)
 
 
 @dataclasses.dataclass
@@ -66,8 +69,8 @@ class Setting:
     def make_model(self, fast_kernels: bool) -> CifarCnnForImageClassification:
         """A copy of the network, ready to train, with our kernels where the recipe would use them."""
         model = copy.deepcopy(self.model).to(self.args.device, memory_format=torch.channels_last).train()
-        if fast_kernels and self.recipe.fast_kernels and self.args.device.type == "cpu" and self.args.bf16:
-            use_kernels(model)
+        if fast_kernels:
+            attach_kernels(model, self.args, self.recipe)
         return model
 
     def make_dataset(self, size: int | None = None) -> ImageBatches:
@@ -79,11 +82,8 @@ class Setting:
 
 def run_loop(setting: Setting, steps: int, fast_kernels: bool, size: int | None = None) -> float:
     """Images per second of the shortest loop that trains the same network on the same batches by the same step."""
-    model, dataset, clock = (
-        setting.make_model(fast_kernels),
-        setting.make_dataset(size),
-        StepClock(setting.args.device),
-    )
+    model, dataset = setting.make_model(fast_kernels), setting.make_dataset(size)
+    clock = StepClock(setting.args.device, steps)
     optimizer = build_recipe_optimizer(model, model.classifier, setting.args, setting.recipe)
     compute_loss = build_loss(setting.args.label_smoothing_factor)
     batch_size = setting.args.train_batch_size
@@ -109,10 +109,12 @@ def train_step(
     batch: dict[str, torch.Tensor],
     args: TrainingArguments,
 ) -> None:
-    """Forward, backward, update."""
+    """Forward, backward, clipping where the recipe clips, update."""
     with autocast(args.device, get_precision(args)):
         outputs = model(batch["pixel_values"].to(args.device))
     compute_loss(outputs, batch["labels"].to(args.device)).backward()
+    if args.max_grad_norm > 0:
+        nn.utils.clip_grad_norm_(model.parameters(), args.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()
 
@@ -120,7 +122,7 @@ def train_step(
 def run_recipe(setting: Setting, steps: int) -> float:
     """Images per second of the recipe through the Trainer, at the full size, without evaluation and checkpoints."""
     AcceleratorState._reset_state()  # it keeps the precision of the first Trainer in a process
-    model, clock = setting.make_model(fast_kernels=True), StepClock(setting.args.device)
+    model, clock = setting.make_model(fast_kernels=True), StepClock(setting.args.device, steps)
     recipe = dataclasses.replace(setting.recipe, progressive_resizing=None)
     with tempfile.TemporaryDirectory() as folder:
         args = copy.copy(setting.args)
@@ -136,7 +138,7 @@ def run_recipe(setting: Setting, steps: int) -> float:
 def run_usual(setting: Setting, steps: int, encoded: datasets.Dataset) -> float:
     """Images per second as the examples train: PNG column, a transform per image, fp32, batches of 8, AdamW."""
     AcceleratorState._reset_state()
-    clock = StepClock(setting.args.device)
+    clock = StepClock(setting.args.device, steps)
     loader = make_usual_loader(encoded, setting.preprocessing.image_size, USUAL_BATCH_SIZE)
     with tempfile.TemporaryDirectory() as folder:
         args = TrainingArguments(
@@ -149,6 +151,21 @@ def run_usual(setting: Setting, steps: int, encoded: datasets.Dataset) -> float:
         )
         trainer.train()
     return clock.get_rate(USUAL_BATCH_SIZE)
+
+
+def check_setting(setting: Setting) -> None:
+    """Refuse what the bare loop would not do as the Trainer does.
+
+    Raises:
+        UserError: Full batches cannot be had, or gradients are accumulated.
+    """
+    size, count = setting.args.train_batch_size, len(setting.table)
+    if size > count:
+        raise UserError(
+            f"per_device_train_batch_size={size} is more than the {count:,} training images; give {count} or less"
+        )
+    if setting.args.gradient_accumulation_steps > 1:
+        raise UserError("gradient_accumulation_steps: the bare loop does not accumulate; leave it out")
 
 
 def compare_training(setting: Setting, rounds: int = 5, steps: int = 4, usual_steps: int = 25) -> dict[str, object]:
@@ -197,15 +214,18 @@ def count_training_flops(setting: Setting) -> int:
     return counter.get_total_flops() // len(images)
 
 
-def measure_matmul(args: TrainingArguments, size: int = 2048, repeats: int = 10) -> dict[str, float]:
+def measure_matmul(args: TrainingArguments, repeats: int = 10) -> dict[str, float]:
     """FLOPs per second of a square matrix product in the recipe's precision, `summarize`d."""
+    size = 2048 if args.device.type == "cpu" else 8192  # under a second, and long against a launch
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[get_precision(args)]
-    a, clock = torch.randn(size, size, device=args.device).to(dtype), StepClock(args.device)
-    for _ in range(repeats + 2):
-        a @ a
-        clock.note()
-    seconds = [after - before for before, after in itertools.pairwise(clock.times[1:])]
-    return summarize([2 * size**3 / each for each in seconds])
+    a, rates = torch.randn(size, size, device=args.device).to(dtype), []
+    for _ in range(repeats):
+        clock = StepClock(args.device, 3)
+        for _ in range(3):
+            a @ a
+            clock.note()
+        rates.append(clock.get_rate(2 * size**3))
+    return summarize(rates)
 
 
 def profile_step(setting: Setting, rows: int = 25) -> str:

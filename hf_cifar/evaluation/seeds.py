@@ -29,8 +29,10 @@ def read_seeds(folder: Path, results: dict) -> list[dict]:
 def describe_options(results: dict) -> dict:
     """What two seeds of one recipe have in common."""
     recipe = results["recipe"]
-    options = {key: value for key, value in recipe["options"].items() if key not in ("seed", "overwrite_run")}
-    return {**recipe, "options": options, "command": None, "seed": None, "data": results["data"]["hashes"]}
+    own = ("seed", "overwrite_run", "dataset", "disable_tqdm")  # the data is compared by its hashes
+    options = {key: value for key, value in recipe["options"].items() if key not in own}
+    common = {"data": results["data"]["hashes"], "precision": results["environment"]["precision"]}
+    return {**recipe, "options": options, "command": None, "seed": None} | common
 
 
 def summarize_seeds(runs: list[dict], section: str = "metrics") -> dict[str, float] | None:

@@ -1,8 +1,11 @@
 """Owns test-time augmentation: the views of an image whose logits are averaged."""
 
 from collections.abc import Iterator
+from typing import get_args
 
 import numpy as np
+
+from ..arguments import TestTimeAugmentation
 
 
 def make_views(images: np.ndarray, tta: str) -> Iterator[tuple[float, np.ndarray]]:
@@ -14,7 +17,12 @@ def make_views(images: np.ndarray, tta: str) -> Iterator[tuple[float, np.ndarray
         images: uint8 (B, H, W, C), as stored.
         tta: "none"; "mirror": the image and its mirror image; "mirror_translate": both, and with the same weight in
             all both moved by one pixel up-left and down-right, with reflected borders.
+
+    Raises:
+        ValueError: An unknown `tta`.
     """
+    if tta not in get_args(TestTimeAugmentation):
+        raise ValueError(f"tta={tta!r}; allowed: {', '.join(get_args(TestTimeAugmentation))}")
     height, width = images.shape[1:3]
     shifted = []
     if tta == "mirror_translate":

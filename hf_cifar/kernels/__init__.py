@@ -1,1 +1,1 @@
-"""Owns what is compiled on the user's machine: faster convolutions for CPUs with AVX512-BF16."""
+"""Owns the C code that a CifarCnn trains by on a CPU: Winograd convolutions, and what lies between them, fused."""

@@ -34,22 +34,35 @@ def load_library(source: str) -> ctypes.CDLL | None:
     if platform.system() != "Linux" or platform.machine() != "x86_64" or _REQUIRED_FLAG not in flags:
         logger.info("%s.c is not used: it needs Linux on an x86-64 CPU with AVX512-BF16", source)
         return None
-    if compiler is None:
-        logger.info("%s.c is not used: there is no gcc to compile it", source)
-        return None
-    path = Path(__file__).with_name(f"{source}.c")
-    key = "\n".join([path.read_text(encoding="utf-8"), *_COMPILE, *_LINK, *sorted(flags)])
-    library = get_cache_dir() / "kernels" / f"{source}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
     try:
-        if not library.exists():
-            compile_library(compiler, path, library)
-        return ctypes.CDLL(str(library))
+        return build_and_load(compiler, Path(__file__).with_name(f"{source}.c"), sorted(flags))
     except subprocess.CalledProcessError as error:
         reason = (error.stderr.strip().splitlines() or ["gcc failed"])[0]
     except OSError as error:  # the cache cannot be written, or PyTorch's OpenMP is not GNU's
         reason = str(error)
-    logger.info("%s.c is not used: %s", source, reason)
+    logger.warning("Training goes on without %s.c, slower: %s. Install gcc, or --fast_kernels false", source, reason)
     return None
+
+
+def build_and_load(compiler: str | None, source: Path, flags: list[str]) -> ctypes.CDLL:
+    """The library of a C file, from the cache if it is there and intact.
+
+    Raises:
+        subprocess.CalledProcessError: The compiler refuses it; `stderr` says why.
+        OSError: There is no compiler or no such file, the cache cannot be written, or the library cannot be loaded.
+    """
+    if compiler is None:
+        raise OSError("there is no gcc to compile it")
+    version = subprocess.run([compiler, "-dumpfullversion"], check=True, capture_output=True, text=True).stdout
+    key = "\n".join([source.read_text(encoding="utf-8"), version, *_COMPILE, *_LINK, *flags])
+    library = get_cache_dir() / "kernels" / f"{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    if library.exists():
+        try:
+            return ctypes.CDLL(str(library))
+        except OSError:
+            library.unlink()  # damaged
+    compile_library(compiler, source, library)
+    return ctypes.CDLL(str(library))
 
 
 def compile_library(compiler: str, source: Path, library: Path) -> None:

@@ -10,7 +10,7 @@ from ..models.modeling_cifar_cnn import CifarCnnConvolution
 from .compiler import load_library
 from .convolution import restore as restore_convolutions
 from .convolution import use_winograd
-from .normalization import is_supported, pool_normalize_activate
+from .normalization import pool_normalize_activate
 
 
 def use_kernels(model: nn.Module) -> list[str]:
@@ -23,7 +23,7 @@ def use_kernels(model: nn.Module) -> list[str]:
         The kernels' names; none where the machine cannot run them.
     """
     names = []
-    # AMX multiplies matrices several times faster than AVX512 does, so that fewer multiplications gain nothing.
+    # AMX multiplies matrices several times faster than AVX512 does: fewer multiplications are not expected to pay.
     if "amx_bf16" not in read_cpu_flags() and use_winograd(model):
         names.append("winograd")
     layers = [module for module in model.modules() if is_fitting(module)]
@@ -60,7 +60,4 @@ def run_layer(
     if shortcut is not None or not torch.is_grad_enabled() or not layer.training:
         return CifarCnnConvolution.forward(layer, hidden_state, shortcut)
     hidden_state = layer.convolution(hidden_state)
-    pool = not isinstance(layer.pooling, nn.Identity)
-    if not is_supported(hidden_state, layer.normalization, pool):
-        return layer.activation(layer.normalization(layer.pooling(hidden_state)))
-    return pool_normalize_activate(hidden_state, layer.normalization, pool)
+    return pool_normalize_activate(hidden_state, layer.normalization, pool=not isinstance(layer.pooling, nn.Identity))

@@ -1,4 +1,4 @@
-"""Configuration of CifarCnn. This file travels with the model to the Hub: it imports nothing but transformers."""
+"""Configuration of CifarCnn. This file travels with the model to the Hub: it imports nothing else of this project."""
 
 import math
 from typing import Literal

@@ -196,7 +196,7 @@ class CifarCnnModel(CifarCnnPreTrainedModel):
         self.stem[0].weight.copy_(torch.cat([filters, -filters]))
         self.stem[0].bias.zero_()
 
-    def check(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def check_pixel_values(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """The same images, if the network can take them.
 
         Raises:
@@ -228,7 +228,8 @@ class CifarCnnModel(CifarCnnPreTrainedModel):
         wants_hidden_states = (
             self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         )
-        hidden_state = self.stem(self.check(pixel_values).to(self.stages[0].layers[0].convolution.weight.dtype))
+        dtype = self.stages[0].layers[0].convolution.weight.dtype
+        hidden_state = self.stem(self.check_pixel_values(pixel_values).to(dtype))
         hidden_states = (hidden_state,)
         for stage in self.stages:
             hidden_state = stage(hidden_state)

@@ -102,7 +102,7 @@ def put_between_marks(text: str, name: str, content: str) -> str:
     """
     start, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
     if start not in text or end not in text.split(start, 1)[1]:
-        raise UserError(f"README.md has no marks {start.strip()} and {end.strip()}; put them around the table")
+        raise UserError(f"there are no marks {start.strip()} and {end.strip()}; put them around what is generated")
     before, rest = text.split(start, 1)
     return before + start + content + end + rest.split(end, 1)[1]
 

@@ -53,7 +53,10 @@ def format_benchmark(figures: dict) -> str:
 def format_training_benchmark(figures: dict) -> str:
     """docs/speed.md's table of `benchmark.py train --json`, in Markdown: medians (min to max)."""
     flops, peak = figures["flops_per_image"], figures["matmul_flops"]["median"]
-    rows = ["| way | images/s | TFLOP/s | share of a matrix product's |", "|---|---|---|---|"]
+    rows = [
+        "| way | images/s | TFLOP/s, counted as direct convolution | share of a matrix product's |",
+        "|---|---|---|---|",
+    ]
     for name, rate in figures["ways"].items():
         speed = rate["median"] * flops
         rows.append(f"| {name} | {format_range(rate)} | {speed / 1e12:.2f} | {speed / peak:.0%} |")

@@ -127,9 +127,14 @@ class StopOnDivergence(TrainerCallback):
         """Say where it happened, what to try, and what is kept."""
         checkpoints = Path(args.output_dir).glob("checkpoint-*")
         kept = max(checkpoints, key=lambda path: int(path.name.split("-")[1]), default=None)
+        remedies = [
+            f"a lower learning_rate (it is {args.learning_rate:g})",
+            "" if args.warmup_steps else "a warm-up (warmup_steps: 0.1)",
+            "" if 0 < args.max_grad_norm <= 1 else "max_grad_norm: 1",
+            "bf16: false" if args.bf16 else "fp16: false" if args.fp16 else "",
+        ]
         raise UserError(
             f"the {what} became NaN or infinite by step {state.global_step} (epoch {state.epoch:.2f}): training "
-            f"diverged. Try a lower learning_rate (it is {args.learning_rate:g}), a warm-up (warmup_steps: 0.1), "
-            f"max_grad_norm: 1, or bf16: false; "
+            f"diverged. Try {', or '.join(filter(None, remedies))}; "
             + (f"the last good checkpoint is kept: {kept}" if kept else "there is no checkpoint yet")
         )

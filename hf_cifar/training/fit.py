@@ -85,9 +85,7 @@ def fit(
         sets = [ImageBatches(train_table, transform, device), validation_set]
         if from_scratch and not checkpoint and getattr(model.config, "stem", None) == "whitening":
             init_whitening(model, preprocessing, train_table)
-    is_cnn = isinstance(model, CifarCnnForImageClassification) and not head_only
-    is_accelerable = is_cnn and args.device.type == "cpu" and get_precision(args) == "bf16"
-    kernels = use_kernels(model) if is_accelerable and recipe.fast_kernels else []
+    kernels = [] if head_only else attach_kernels(model, args, recipe)
     feature_seconds = time.perf_counter() - started if head_only else 0.0
     head = trained.classifier if head_only else find_classifier(model)
     trainer = build_trainer(trained, head, args, recipe, *sets, compute_metrics, checkpoint)
@@ -103,6 +101,12 @@ def fit(
         history=collect_history(trainer.state.log_history),
         kernels=kernels,
     )
+
+
+def attach_kernels(model: PreTrainedModel, args: TrainingArguments, recipe: RecipeArguments) -> list[str]:
+    """Let a CifarCnn train by our kernels, if the recipe and the precision allow it; their names."""
+    applies = args.device.type == "cpu" and get_precision(args) == "bf16" and recipe.fast_kernels
+    return use_kernels(model) if applies and isinstance(model, CifarCnnForImageClassification) else []
 
 
 def make_resizing(recipe: RecipeArguments, args: TrainingArguments, num_images: int) -> ProgressiveResizing | None:

@@ -36,7 +36,16 @@ class KeyedTrainer(Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         # A checkpoint's rates would silently win over those that the command asks for.
         kept = [{**group} for group in self.optimizer.param_groups]
-        super()._load_optimizer_and_scheduler(checkpoint)
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        except ValueError as error:  # another number of groups, or of parameters in one
+            raise UserError(f"{checkpoint} is of another network or optimizer: {error}; train anew") from error
+        for group, options in zip(self.optimizer.param_groups, kept, strict=True):
+            if checkpoint is not None and group.get("optimizer") != options.get("optimizer"):
+                raise UserError(
+                    f"{checkpoint} was trained by {group['optimizer']}, not {options['optimizer']} "
+                    f"({options['kind']}); keep the optimizer, or train anew"
+                )
         if checkpoint is None or not isinstance(self.lr_scheduler, LambdaLR):  # others have adapted their rates
             return
         scheduler = self.lr_scheduler
@@ -64,6 +73,7 @@ def get_training_defaults() -> dict[str, object]:
         "remove_unused_columns": False,  # the transform needs them all
         "label_names": ["labels"],
         "report_to": "none",
+        "logging_nan_inf_filter": False,  # it waits for a GPU in every step; StopOnDivergence looks at the loss
         "seed": 0,
         "dataloader_pin_memory": False,
         "ddp_find_unused_parameters": False,
@@ -192,13 +202,14 @@ def build_trainer(
         value = loss(*inputs, **options)
         return divergence.watch(value) if torch.is_grad_enabled() else value
 
-    callbacks = [Stopwatch(), BroadcastBuffers(), divergence]
+    callbacks = [Stopwatch(), divergence]
     if recipe.whitening_bias_epochs is not None:
         callbacks.append(FreezeWhiteningBias(recipe.whitening_bias_epochs))
     if recipe.ema_decay:
         callbacks.append(WeightAverage(recipe.ema_decay, checkpoint))
     if recipe.early_stopping_patience and validation_set is not None:
         callbacks.append(EarlyStoppingCallback(recipe.early_stopping_patience))
+    callbacks.append(BroadcastBuffers())  # last: what it broadcasts is what is evaluated, the average if there is one
     # The loss below takes num_items_in_batch itself; many models accept it and ignore it, which inflates gradients.
     model.accepts_loss_kwargs = False
     return KeyedTrainer(
