@@ -64,6 +64,8 @@ def test_a_profile_is_a_table_of_operators_and_no_more(recipe, options, tmp_path
         ("--rounds=0", "rounds=0, steps=4"),
         ("--rounds=many", "invalid int value: 'many'"),
         ("--model_name_or_path=anything", "the benchmark measures a CifarCnn; leave it out"),
+        ("--per_device_train_batch_size=201", "per_device_train_batch_size=201 is more than the 200 training images"),
+        ("--gradient_accumulation_steps=2", "the bare loop does not accumulate; leave it out"),
         ('--progressive_resizing={"0": 16, "0.5": 24}', "progressive_resizing ends at 24 pixels"),
     ],
 )

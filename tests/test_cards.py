@@ -5,9 +5,10 @@ import json
 import pytest
 from huggingface_hub import ModelCard
 
+from hf_cifar.errors import UserError
 from hf_cifar.evaluation.results import read_results
 from hf_cifar.evaluation.seeds import read_seeds
-from hf_cifar.publishing.cards import render_card, render_table
+from hf_cifar.publishing.cards import put_between_marks, render_card, render_table
 from hf_cifar.reporting.formatting import format_benchmark, format_training_benchmark
 
 from .conftest import ROOT
@@ -43,6 +44,14 @@ def test_committed_cards_and_readme_say_what_their_results_say():
         for results in seeds:
             assert results["data"]["name"] == "cifar10" and not results["environment"]["commit"].endswith("-dirty")
     assert render_table(runs) in (ROOT / "README.md").read_text()
+
+
+def test_generated_text_replaces_what_stands_between_its_marks():
+    text = "before\n<!-- results -->\nold\n<!-- end of results -->\nafter"
+    assert put_between_marks(text, "results", "new") == text.replace("old", "new")
+    for damaged in (text.replace("<!-- results -->", ""), text.replace("end of", "")):
+        with pytest.raises(UserError, match="there are no marks <!-- results -->"):
+            put_between_marks(damaged, "results", "new")
 
 
 def test_the_readmes_benchmark_is_the_committed_one():

@@ -42,3 +42,17 @@ def test_html_needs_no_other_file(report):
     assert html.count('src="data:image/png;base64,') == 4
     assert not re.search(r'(src|href)="(?!data:)', html)
     assert html.count("<table>") == 3
+
+
+def test_a_final_run_says_that_it_kept_no_validation_set(cnn_run, frozen_run, data, tmp_path):
+    runs = load_runs([str(cnn_run), str(frozen_run)])
+    results = runs[0].results
+    results["metrics_tta"] = {"test": results["metrics"]["test"]}
+    results["recipe"]["tta"] = "mirror"
+    del results["metrics"]["validation"]
+    for row in results["history"]:
+        row.pop("validation_accuracy")
+    text = write_comparison(runs, data, tmp_path / "comparison")["markdown"].read_text()
+    assert "| validation accuracy | no validation set |" in text
+    assert re.search(r"\| with test-time augmentation \| \d+\.\d\d % \[.*\] \| not measured \|", text)
+    assert "| test-time augmentation | mirror | none |" in text

@@ -168,3 +168,10 @@ def test_a_resumed_run_has_the_options_it_is_given(data, tmp_path):
 def test_diverged_epochs_leave_gaps_in_the_history():
     history = collect_history([{"epoch": 1.0, "loss": float("nan"), "learning_rate": 0.1}])
     assert history == [{"epoch": 1.0, "learning_rate": 0.1}]
+
+
+def test_a_resume_with_another_optimizer_is_refused(data, tmp_path):
+    make_trainer(data, tmp_path, {"optimizer": "sgd"}, num_train_epochs=1).train()
+    checkpoint = str(tmp_path / "checkpoint-10")
+    with pytest.raises(UserError, match="was trained by sgd, not adamw .*keep the optimizer, or train anew"):
+        make_trainer(data, tmp_path, {"optimizer": "adamw"}).train(resume_from_checkpoint=checkpoint)

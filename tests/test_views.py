@@ -110,3 +110,8 @@ def check_run(run, plain_run) -> None:
 def test_eval_refuses_other_ways(recipe, cnn_run):
     code, _, err = recipe("eval.py", cnn_run, "--tta=rotate")
     assert code == 2 and "invalid choice: 'rotate'" in err
+
+
+def test_an_unknown_augmentation_is_no_augmentation_at_all():
+    with pytest.raises(ValueError, match="tta='flip'; allowed: none, mirror, mirror_translate"):
+        next(make_views(np.zeros((1, 4, 4, 3), dtype=np.uint8), "flip"))

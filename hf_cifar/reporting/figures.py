@@ -22,14 +22,15 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def draw_learning_curves(histories: dict[str, list[dict[str, float]]]) -> Figure:
-    """Loss and validation accuracy per epoch, one colour per run."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    """Loss and, where a run has it, validation accuracy per epoch, one colour per run."""
+    is_validated = any("validation_accuracy" in row for history in histories.values() for row in history)
+    figure = Figure(figsize=(10 if is_validated else 5, 4), layout="constrained")
+    loss_axes, *others = figure.subplots(1, 2 if is_validated else 1, squeeze=False)[0]
     for color, (name, history) in zip(COLORS * len(histories), histories.items(), strict=False):
         for axes, key, style, label in (
             (loss_axes, "loss", "-", f"{name}, training"),
             (loss_axes, "validation_loss", "--", f"{name}, validation"),
-            (accuracy_axes, "validation_accuracy", "-", name),
+            *((axes, "validation_accuracy", "-", name) for axes in others),
         ):
             points = [(row["epoch"], row[key]) for row in history if key in row]
             if points:
@@ -38,13 +39,11 @@ def draw_learning_curves(histories: dict[str, list[dict[str, float]]]) -> Figure
                     epochs, np.array(values) * (100 if "accuracy" in key else 1), style, color=color, label=label
                 )
     loss_axes.set(xlabel="epoch", ylabel="cross-entropy", title="Loss")
-    accuracy_axes.set(xlabel="epoch", ylabel="accuracy (%)", title="Validation accuracy")
-    for axes in (loss_axes, accuracy_axes):
+    for axes in others:
+        axes.set(xlabel="epoch", ylabel="accuracy (%)", title="Validation accuracy")
+    for axes in (loss_axes, *others):
         axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(frameon=False)
-        else:
-            axes.text(0.5, 0.5, "no validation set", transform=axes.transAxes, ha="center")
+        axes.legend(frameon=False)
     return figure
 
 
