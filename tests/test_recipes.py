@@ -115,7 +115,6 @@ def test_training_without_validation_is_a_final_run(recipe, tiny_config, tmp_pat
         ("train.py", ["--dataset=sample", "--model_name_or_path=no/such"], "not in the Hub's cache"),
         ("train.py", ["--dataset=sample", "--model_config={\"stem\": 1}"], "model_config is not valid"),
         ("train.py", ["--dataset=sample", "--metric_for_best_model=f2"], "metric_for_best_model"),
-        ("train.py", ["--dataset=sample", "--gradient_checkpointing=true"], "does not support it"),
         ("train.py", ["--per_device_train_batch_size=0"], "per_device_train_batch_size=0 is out of range"),
         ("train.py", ["--num_train_epochs=0"], "num_train_epochs=0"),
         ("train.py", ["--push_to_hub=true"], "upload the finished run folder"),

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import TrainingArguments, set_seed
+from transformers import ResNetConfig, ResNetForImageClassification, TrainingArguments, set_seed
 
-from hf_cifar.arguments import AugmentationArguments, ModelArguments, RecipeArguments
+from hf_cifar.arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeArguments
 from hf_cifar.data.batches import ImageBatches
 from hf_cifar.data.constants import CLASS_NAMES
 from hf_cifar.data.split import split_table
@@ -15,7 +15,7 @@ from hf_cifar.errors import UserError
 from hf_cifar.evaluation.metrics import build_compute_metrics
 from hf_cifar.models.loading import build_cifar_cnn, hash_weights, load_for_fine_tuning
 from hf_cifar.training.fit import make_resizing
-from hf_cifar.training.trainer import build_trainer, check_options, collect_history, get_training_defaults
+from hf_cifar.training.trainer import build_trainer, check_model, check_options, collect_history, get_training_defaults
 
 from .conftest import TINY_CNN
 
@@ -175,3 +175,12 @@ def test_a_resume_with_another_optimizer_is_refused(data, tmp_path):
     checkpoint = str(tmp_path / "checkpoint-10")
     with pytest.raises(UserError, match="was trained by sgd, not adamw .*keep the optimizer, or train anew"):
         make_trainer(data, tmp_path, {"optimizer": "adamw"}).train(resume_from_checkpoint=checkpoint)
+
+
+def test_gradient_checkpointing_is_refused_where_a_model_has_none(tmp_path):
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], num_labels=10)
+    settings = get_training_defaults() | {"output_dir": str(tmp_path), "use_cpu": True, "gradient_checkpointing": True}
+    options = (TrainingArguments(**settings), DataArguments(), RecipeArguments(), 32, False)
+    with pytest.raises(UserError, match="ResNetForImageClassification does not support it; leave it out"):
+        check_model(ResNetForImageClassification(config), Preprocessing(), *options)
+    check_model(build_cifar_cnn(TINY_CNN, list(CLASS_NAMES)), Preprocessing(), *options)
