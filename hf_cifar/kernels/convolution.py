@@ -17,9 +17,9 @@ _POSITIONS = len(_G) ** 2
 _ROWS = 6  # as in winograd.c
 
 # Where it pays. Milliseconds of 250 images, forward + weight gradient (the data gradient is as the forward), PyTorch
-# against this, one core of an AMD EPYC (Zen 4), 2026-11-24: 24 -> 64 channels at 31 x 31, 30 + 40 against 24 + 25;
-# 64 -> 64 at 15 x 15, 18 + 24 against 13 + 13; 64 -> 256 at 15 x 15, 71 + 90 against 44 + 48; 256 -> 256 at 7 x 7,
-# 55 + 78 against 37 + 45; 256 -> 256 at 3 x 3, 9 + 19 against 7 + 9.
+# against this, one core of an AMD EPYC (Zen 4), 2026-11-24: 24 -> 64 channels at 31 x 31, 29 + 40 against 24 + 26;
+# 64 -> 64 at 15 x 15, 17 + 24 against 13 + 14; 64 -> 256 at 15 x 15, 71 + 90 against 44 + 51; 256 -> 256 at 7 x 7,
+# 54 + 72 against 35 + 44; 256 -> 256 at 3 x 3, 9 + 18 against 7 + 10.
 MIN_SIZE = 3
 MIN_PIXELS = 2000  # of a batch: transforming weights costs as much for one image as for thousands
 MIN_CHANNELS = 24
