@@ -1,12 +1,15 @@
-"""Which layers of a CifarCnn train by our kernels: only `forward` changes, and only in bfloat16 training."""
+"""Which layers of a model train by our kernels: only `forward` changes, and only in bfloat16 training."""
 
 import copy
 import json
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import TrainingArguments, set_seed
+from timm.layers import BatchNormAct2d, Conv2dSame
+from torch import nn
+from transformers import ConvNextForImageClassification, TrainingArguments, set_seed
 
 from hf_cifar.arguments import DataArguments, RecipeArguments
 from hf_cifar.data.constants import CLASS_NAMES
@@ -52,20 +55,55 @@ def make_model(**options):
     return model
 
 
-def make_batch():
+class Mobile(nn.Module):
+    """EfficientNet-Lite0 in small: depthwise convolutions of all kinds between pointwise ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Sequential(Conv2dSame(3, 16, 3, 2, bias=False), BatchNormAct2d(16, act_layer=nn.ReLU6))
+        sizes = [(16, 48, 24, 3, 2), (24, 72, 40, 5, 2), (40, 80, 40, 5, 1), (40, 80, 40, 3, 1)]
+        self.blocks = nn.Sequential(*(self.make_block(*size) for size in sizes))
+        self.head = nn.Linear(40, 10)
+
+    @staticmethod
+    def make_block(inputs: int, hidden: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+        padding = {} if stride == 2 else {"padding": kernel // 2}
+        kind = Conv2dSame if stride == 2 else nn.Conv2d
+        return nn.Sequential(
+            nn.Conv2d(inputs, hidden, 1, bias=False),
+            BatchNormAct2d(hidden, act_layer=nn.ReLU6),
+            kind(hidden, hidden, kernel, stride, groups=hidden, bias=False, **padding),
+            BatchNormAct2d(hidden, act_layer=nn.ReLU6),
+            nn.Conv2d(hidden, outputs, 1, bias=False),
+            BatchNormAct2d(outputs, apply_act=False),
+        )
+
+    def forward(self, images: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=self.head(self.blocks(self.stem(images)).mean((2, 3))))
+
+
+def make_batch(size: int = 17):
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(50, 3, 17, 17, generator=generator), torch.arange(50) % 10
+    return torch.randn(50, 3, size, size, generator=generator), torch.arange(50) % 7
 
 
-def take_step(model, precision: torch.dtype | None) -> dict[str, torch.Tensor]:
+def take_step(model, precision: torch.dtype | None, size: int = 17) -> dict[str, torch.Tensor]:
     """Logits, gradients and running statistics of one forward and backward pass in training."""
-    images, labels = make_batch()
+    images, labels = make_batch(size)
     with torch.autocast("cpu", precision, enabled=precision is not None):
         logits = model.train()(images).logits
     torch.nn.functional.cross_entropy(logits.float(), labels).backward()
     result = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
     result |= {name: value for name, value in model.named_buffers() if value.is_floating_point()}
     return {"logits": logits} | result
+
+
+def assert_as_near(ours: dict, torchs: dict, exact: dict, factor: float) -> None:
+    """Our error is at most `factor` times PyTorch's, each tensor's."""
+    for name, truth in exact.items():
+        error, allowed = ((other[name].float() - truth).norm() / truth.norm() for other in (ours, torchs))
+        assert error < factor * allowed + 1e-3, (name, error, allowed)
 
 
 def find_changed(model) -> list[str]:
@@ -80,9 +118,26 @@ def test_a_steps_gradients_are_as_near_to_float32_as_torchs(kernels):
     ours = take_step(model, torch.bfloat16)
     assert set(ours) == set(torchs) == set(exact)
     assert not torch.equal(ours["logits"], torchs["logits"])  # the kernels did run
-    for name, truth in exact.items():
-        error, allowed = ((other[name].float() - truth).norm() / truth.norm() for other in (ours, torchs))
-        assert error < 2 * allowed + 1e-3, name
+    assert_as_near(ours, torchs, exact, 2)
+
+
+def test_a_mobile_networks_gradients_are_as_near_to_float32_as_torchs(kernels):
+    model = Mobile().to(memory_format=torch.channels_last)
+    exact, torchs = take_step(copy.deepcopy(model), None), take_step(copy.deepcopy(model), torch.bfloat16)
+    assert layers.use_kernels(model) == ["depthwise"]
+    assert find_changed(model) == [f"blocks.{i}.2" for i in range(3)]
+    ours = take_step(model, torch.bfloat16)
+    assert_as_near(ours, torchs, exact, 1.5)
+    layers.restore(model)
+    assert find_changed(model) == []
+
+
+def test_a_convnext_trains_by_them(kernels, tiny_convnext):
+    model = ConvNextForImageClassification.from_pretrained(tiny_convnext).to(memory_format=torch.channels_last)
+    exact, torchs = take_step(copy.deepcopy(model), None, 64), take_step(copy.deepcopy(model), torch.bfloat16, 64)
+    assert layers.use_kernels(model) == ["depthwise"] and len(find_changed(model)) == 4
+    ours = take_step(model, torch.bfloat16, 64)
+    assert_as_near(ours, torchs, exact, 1.5)
 
 
 @pytest.mark.parametrize("residual", [True, False])

@@ -1,1 +1,1 @@
-"""Owns the C code that a CifarCnn trains by on a CPU: Winograd convolutions, and what lies between them, fused."""
+"""Owns the C code that models train by on a CPU: a CifarCnn's convolutions and what lies between, depthwise ones."""

@@ -1,4 +1,4 @@
-"""Owns which layers of a CifarCnn train by the kernels of this folder."""
+"""Owns which layers of a model train by the kernels of this folder."""
 
 from functools import partial
 
@@ -10,33 +10,40 @@ from ..models.modeling_cifar_cnn import CifarCnnConvolution
 from .compiler import load_library
 from .convolution import restore as restore_convolutions
 from .convolution import use_winograd
+from .depthwise import restore as restore_depthwise
+from .depthwise import use_depthwise
 from .normalization import pool_normalize_activate
 
 
 def use_kernels(model: nn.Module) -> list[str]:
-    """Let a CifarCnn train by the kernels of this folder where the machine has what they need; `restore` undoes it.
+    """Let a model train by the kernels of this folder where the machine has what they need; `restore` undoes it.
 
-    Only `forward` of instances changes, and it falls back to the class's own wherever a kernel does not apply: in
-    evaluation, in other precisions than bfloat16, on a GPU.
+    A CifarCnn's convolutions can, with what lies between them, and any model's depthwise ones. Only `forward` of
+    instances changes, and it falls back to the class's own wherever a kernel does not apply: in evaluation, in other
+    precisions than bfloat16, on a GPU.
 
     Returns:
         The kernels' names; none where the machine cannot run them.
     """
     names = []
-    # AMX multiplies matrices several times faster than AVX512 does: fewer multiplications are not expected to pay.
-    if "amx_bf16" not in read_cpu_flags() and use_winograd(model):
-        names.append("winograd")
     layers = [module for module in model.modules() if is_fitting(module)]
+    is_cifar_cnn = any(isinstance(module, CifarCnnConvolution) for module in model.modules())
+    # AMX multiplies matrices several times faster than AVX512 does: fewer multiplications are not expected to pay.
+    if is_cifar_cnn and "amx_bf16" not in read_cpu_flags() and use_winograd(model):
+        names.append("winograd")
     if layers and load_library("normalization") is not None:
         names.append("normalization")
         for layer in layers:
             layer.forward = partial(run_layer, layer)
+    if use_depthwise(model):
+        names.append("depthwise")
     return names
 
 
 def restore(model: nn.Module) -> None:
     """Undo `use_kernels`."""
     restore_convolutions(model)
+    restore_depthwise(model)
     for module in model.modules():
         forward = module.__dict__.get("forward")
         if isinstance(forward, partial) and forward.func is run_layer:
