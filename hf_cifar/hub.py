@@ -1,7 +1,8 @@
-"""Owns the question whether the Hugging Face Hub can be reached, asked once per process."""
+"""Owns how the libraries deal with the Hugging Face Hub: whether it can be reached, asked once per process."""
 
 import functools
 import logging
+import os
 import urllib.error
 import urllib.request
 
@@ -32,3 +33,11 @@ def is_hub_reachable(timeout: float = 5.0) -> bool:
 def stay_offline() -> None:
     """Tell the libraries what `is_hub_reachable` found, so that `datasets` looks into its cache and asks no server."""
     constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+
+
+def refuse_conversion() -> None:
+    """Keep transformers from having a Hub id's pickled weights converted by a Space.
+
+    That would open a pull request in the user's name, and load weights that are not those of the recorded commit.
+    """
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"

@@ -52,7 +52,7 @@ def main() -> None:
         else:
             model, preprocessing, base_model = load_for_fine_tuning(model_args, data.class_names, data_args.cache_dir)
     head_only = model_args.finetune == "head"
-    check_model(model, preprocessing, args, data_args, recipe, data.image_size, head_only)
+    check_model(model, preprocessing, args, data_args, recipe, data.image_size, head_only, model_args)
     environment, is_main = describe_environment(get_precision(args), args.world_size), args.process_index == 0
     if is_main:
         clear_run_folder(folder, keep_checkpoints=checkpoint is not None)
@@ -66,7 +66,7 @@ def main() -> None:
     outcome = fit(
         model, preprocessing, train, validation, args, data_args, recipe,
         build_compute_metrics(len(data.class_names)), get_cache_dir(data_args.cache_dir),
-        head_only=head_only, checkpoint=checkpoint, from_scratch=base_model is None,
+        head_only=head_only, checkpoint=checkpoint, from_scratch=base_model is None, model_args=model_args,
     )  # fmt: skip
     if not is_main:
         return

@@ -4,10 +4,17 @@ import json
 
 import pytest
 import torch
+from transformers import (
+    DeiTConfig,
+    DeiTForImageClassification,
+    DeiTForImageClassificationWithTeacher,
+    ViTImageProcessor,
+)
 
 from hf_cifar.arguments import ModelArguments
 from hf_cifar.data.constants import CLASS_NAMES
 from hf_cifar.errors import UserError
+from hf_cifar.models.image_size import get_image_size
 from hf_cifar.models.loading import (
     build_cifar_cnn,
     describe_base_model,
@@ -18,6 +25,7 @@ from hf_cifar.models.loading import (
 )
 
 from .conftest import TINY_CNN
+from .tiny_models import FAMILIES, VIT, build_timm, build_tiny, save_tiny
 
 NAMES = list(CLASS_NAMES)
 
@@ -44,10 +52,42 @@ def test_the_offline_backbone_gets_our_labels_and_preprocessing(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["label_names"] == NAMES
 
 
-def test_sizes_that_position_embeddings_cannot_take_are_refused(tiny_vit, tiny_convnext):
-    with pytest.raises(UserError, match="image_size=64 does not fit this model .*leave image_size out"):
-        load_for_fine_tuning(ModelArguments(str(tiny_vit), image_size=64), NAMES)
-    assert load_for_fine_tuning(ModelArguments(str(tiny_convnext), image_size=32), NAMES)[1].image_size == 32
+@pytest.mark.parametrize("family", [*FAMILIES, "timm inception"])
+def test_the_classifier_makes_the_logits_of_what_goes_into_it(family):
+    model = build_timm("inception_v3").eval() if family == "timm inception" else build_tiny(family)
+    inputs = []
+    classifier = find_classifier(model)
+    hook = classifier.register_forward_pre_hook(lambda module, arguments: inputs.append(arguments[0]))
+    size = 96 if "inception" in family else get_image_size(model.config)
+    with torch.inference_mode():
+        logits = model(torch.randn(2, 3, size, size)).logits
+        hook.remove()
+        assert len(inputs) == 1 and torch.equal(classifier(inputs[0]), logits)
+    assert logits.shape == (2, 5)
+    if family == "timm inception":
+        assert model.timm_model.AuxLogits is None  # whose logits the Trainer would not know what to do with
+
+
+def test_a_classifier_in_two_parts_is_none_and_fine_tuning_takes_one(tmp_path):
+    config = DeiTConfig(**VIT, intermediate_size=32, image_size=32, patch_size=8)
+    with_teacher = DeiTForImageClassificationWithTeacher(config)
+    with_teacher.save_pretrained(tmp_path)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    model, _ = load_model(str(tmp_path))
+    assert type(model) is DeiTForImageClassificationWithTeacher and find_classifier(model) is None
+    model, _ = load_model(str(tmp_path), NAMES)  # transformers cannot train the one with a teacher
+    assert type(model) is DeiTForImageClassification and find_classifier(model).out_features == 10
+    assert torch.equal(model.deit.layernorm.weight, with_teacher.deit.layernorm.weight)
+    assert find_classifier(build_timm("deit_tiny_distilled_patch16_224", embed_dim=24, depth=1, num_heads=2)) is None
+
+
+def test_a_timm_checkpoint_with_its_classes_in_model_args(tmp_path):
+    save_tiny("timm vit", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["model_args"]["num_classes"] = 5  # as timm's save_for_hf writes
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model, _ = load_model(str(tmp_path), NAMES)
+    assert find_classifier(model).out_features == 10 and "num_classes" not in model.config.model_args
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The offline backbone: real ImageNet weights, converted whole, with the right preprocessing."""
+"""EfficientNet-Lite0 from its package: real ImageNet weights, converted whole, with the right preprocessing."""
 
 import numpy as np
 import pytest
@@ -28,6 +28,16 @@ def test_converted_weights_recognise_things(data):
         assert hits > 0.4, (name, hits)  # by chance: 0.015 and 0.06
 
 
+def test_converted_weights_give_known_outputs(data):
+    model, processor = load_model("offline:efficientnet-lite0")
+    images = torch.from_numpy(read_images(data.test.select(range(4))).copy()).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        logits = model(read_preprocessing(processor, 128)(images)).logits
+    names = [model.config.id2label[number].split(",")[0] for number in logits.argmax(1).tolist()]
+    assert names == ["skunk", "papillon", "tow truck", "matchstick"]  # a horse, a deer, a lorry, an aeroplane
+    assert logits.amax(1).tolist() == pytest.approx([18.493, 15.026, 12.881, 9.843], abs=0.01)
+
+
 def test_another_file_of_weights_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(offline, "LITE0_SHA256", "0" * 64)
     with pytest.raises(UserError, match="not the pinned 0000"):
@@ -43,6 +53,8 @@ def test_a_missing_package_is_said(monkeypatch, tmp_path):
 
 def test_conversion_happens_once(monkeypatch):
     load_model("offline:efficientnet-lite0")
-    monkeypatch.setitem(offline.BACKBONES, "offline:efficientnet-lite0", lambda: pytest.fail("converted again"))
+    monkeypatch.setitem(
+        offline.BACKBONES, "offline:efficientnet-lite0", lambda cache_dir: pytest.fail("converted again")
+    )
     folder = offline.find_offline_checkpoint("offline:efficientnet-lite0", get_cache_dir())
     assert (folder / "model.safetensors").is_file()

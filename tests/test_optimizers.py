@@ -7,7 +7,10 @@ import torch
 from torch import nn
 
 from hf_cifar.errors import UserError
-from hf_cifar.training.optimizers import build_optimizer, orthogonalize
+from hf_cifar.training.finetuning import find_learning_rate_scales
+from hf_cifar.training.optimizers import build_optimizer, find_vectors, orthogonalize
+
+from .test_stages import TIMM, TINY, make_model
 
 
 def make_network() -> nn.Sequential:
@@ -89,6 +92,64 @@ def test_biases_and_norms_are_not_decayed_by_default():
     network = make_network()
     optimizer = build_optimizer(network, network[-1], "adamw", lr=0.1, weight_decay=0.2)
     assert {group["kind"]: group["weight_decay"] for group in optimizer.param_groups}["vectors"] == 0
+
+
+@pytest.mark.parametrize("name", [*TINY, *TIMM, "cifar_cnn"])
+def test_what_is_decayed_are_the_weights_of_linear_layers_and_convolutions(name):
+    model = make_model(name)
+    weights = {
+        f"{prefix}.weight" for prefix, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)
+    }
+    assert find_vectors(model) == {key for key, _ in model.named_parameters()} - weights
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [
+        ("vit", "vit.embeddings.position_embeddings"),
+        ("deit", "deit.embeddings.distillation_token"),
+        ("dinov2", "dinov2.encoder.layer.0.layer_scale1.lambda1"),
+        ("swin", "relative_position_bias_table"),
+        ("convnext", "layer_scale_parameter"),
+        ("convnextv2", "grn.weight"),
+        ("test_vit", "timm_model.pos_embed"),
+    ],
+)
+def test_families_have_their_own_undecayed_parameters(name, parameter):
+    assert any(key.endswith(parameter) for key in find_vectors(make_model(name)))
+
+
+def test_tables_are_not_decayed_whatever_timm_or_torch_call_them():
+    network = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 3))
+    network.timm_model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    network.timm_model.no_weight_decay = lambda: {"1.*"}
+    assert find_vectors(network) == {
+        "0.weight", "1.bias", "timm_model.0.bias", "timm_model.1.weight", "timm_model.1.bias",
+    }  # fmt: skip
+
+
+def test_rates_are_scaled_by_stage_on_top_of_each_kinds_own():
+    model = make_model("vit")
+    overrides = {"head": {"lr": 0.5}, "vectors": {"lr": 0.2}}
+    scales = find_learning_rate_scales(model, 0.5)
+    optimizer = build_optimizer(
+        model, model.classifier, "adamw", 0.1, 0.3, parameter_groups=overrides, lr_scales=scales
+    )
+    groups = [(group["kind"], group["lr_scale"], group["weight_decay"]) for group in optimizer.param_groups]
+    assert groups == [
+        ("head", 1.0, 0.3),
+        *(
+            (kind, scale, decay)
+            for scale in (0.5, 0.25, 0.125)
+            for kind, decay in (("matrices", 0.3), ("vectors", 0.0))
+        ),
+        ("filters", 0.0625, 0.3),
+        ("vectors", 0.0625, 0.0),
+    ]
+    for group in optimizer.param_groups:
+        own = {"head": 0.5, "vectors": 0.2}.get(group["kind"], 0.1)
+        assert group["lr"] == own * group["lr_scale"]
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
 
 
 @pytest.mark.parametrize(

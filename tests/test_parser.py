@@ -37,6 +37,8 @@ def test_every_recipe_parses_and_says_what_it_is(path):
     assert args.run_name and args.output_dir.startswith("runs/")
     header = [line for line in text.splitlines() if line.startswith("#")]
     assert f"--config recipes/{path.relative_to(RECIPES)}" in header[1] and header[2].startswith("# Measured: ")
+    if "not run here" in header[2]:  # a figure of others' is then given, or that there is none
+        assert header[3].startswith("# Published: ")
 
 
 def test_yaml_sets_defaults_and_the_command_line_wins(tmp_path):

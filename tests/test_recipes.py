@@ -51,6 +51,7 @@ def test_vit_and_convnext_go_the_whole_path(recipe, checkpoint, finetune, reques
     model = request.getfixturevalue(checkpoint)
     options = ["--dataset=sample", f"--model_name_or_path={model}", f"--finetune={finetune}", "--num_train_epochs=1"]
     options += ["--bf16=false", "--learning_rate=0.001", "--disable_tqdm=true", f"--output_dir={tmp_path}/run"]
+    options += ["--label_smoothing_factor=0.1"]  # the Trainer then looks into the model's config
     code, out, err = recipe("train.py", *options)
     assert code == 0, err
     assert "this is the bundled sample, not CIFAR-10" in out and "1 process(es)" in out
@@ -190,7 +191,8 @@ def test_benchmark_alternates_and_writes_json(recipe, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "script", ["train.py", "eval.py", "compare.py", "explore.py", "quickstart.py", "benchmark.py"]
+    "script",
+    ["train.py", "eval.py", "compare.py", "explore.py", "quickstart.py", "benchmark.py", "choose_backbone.py"],
 )
 def test_help_explains(recipe, script):
     code, out, _ = recipe(script, "--help")

@@ -38,3 +38,20 @@ def describe_training(environment: dict, results: dict) -> str:
     for size, rate in results["sizes"].items():
         lines.append(f"bare loop at {size} px: {format_range(rate)}")
     return "\n".join(lines)
+
+
+def describe_transfer(environment: dict, results: dict) -> str:
+    """`benchmark.py transfer`'s figures as lines."""
+    lines = ["{hardware}, {precision}, {date}; images/s, medians (min to max)".format(**environment)]
+    for name, case in results["architectures"].items():
+        ways = case["ways"]
+        lines += [
+            f"{name}, {case['image_size']} px:",
+            f"  features {format_range(ways['features'])}, bare inference {format_range(ways['inference'])}: "
+            f"{format_range(case['features'], 2)} of it",
+            f"  head, 10 epochs: {format_range(ways['head_seconds'], 1)} s, the usual way "
+            f"{format_range(ways['usual_head_seconds'], 1)} s: {format_range(case['head'], 1)} times as fast",
+            f"  full fine-tuning {format_range(ways['full'], 1)}, the usual way "
+            f"{format_range(ways['usual_full'], 1)}: {format_range(case['full'], 1)} times as fast",
+        ]
+    return "\n".join(lines)

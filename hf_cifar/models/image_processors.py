@@ -24,7 +24,7 @@ def read_preprocessing(processor, image_size: int | None = None) -> Preprocessin
         image_size: overrides the processor's size, in pixels.
 
     Raises:
-        UserError: It resizes in a way that torchvision does not offer.
+        UserError: It resizes in a way that torchvision does not offer, wants BGR, or records no size.
     """
     known = ", ".join(_INTERPOLATIONS.values())
     if hasattr(processor, "data_config"):  # TimmWrapperImageProcessor
@@ -37,17 +37,36 @@ def read_preprocessing(processor, image_size: int | None = None) -> Preprocessin
             tuple(config["std"]),
             config["interpolation"],
         )
-    size = processor.size
-    native = size.get("height") or size.get("shortest_edge")
-    normalizes = processor.do_normalize
-    resample = PILImageResampling(processor.resample)
+    resample = getattr(processor, "resample", None)
     if resample not in _INTERPOLATIONS:
-        raise UserError(f"the model resizes by {resample.name} interpolation; allowed: {known}")
-    return Preprocessing(
-        image_size or native,
-        tuple(processor.image_mean) if normalizes else (0.0, 0.0, 0.0),
-        tuple(processor.image_std) if normalizes else (1.0, 1.0, 1.0),
-        _INTERPOLATIONS[resample],
+        name = PILImageResampling(resample).name if isinstance(resample, int) else "no"
+        raise UserError(f"the model resizes by {name} interpolation; allowed: {known}")
+    if getattr(processor, "do_flip_channel_order", False):
+        raise UserError("the model's image processor flips RGB to BGR; allowed: RGB. Choose another model")
+    native = _read_size(processor)
+    if image_size is None and native is None:
+        raise UserError(f"the model's {type(processor).__name__} records no image size; give --image_size")
+    return Preprocessing(image_size or native, *_read_statistics(processor), _INTERPOLATIONS[resample])
+
+
+def _read_size(processor) -> int | None:
+    """Height in pixels of what an image processor makes: of its crop, where it crops."""
+    crops = getattr(processor, "do_center_crop", False) and processor.crop_size
+    size = (processor.crop_size if crops else getattr(processor, "size", None)) or {}
+    return size.get("height") or size.get("shortest_edge")
+
+
+def _read_statistics(processor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation, for pixels in [0, 1], of all that a processor does to values."""
+    normalizes = processor.do_normalize
+    mean = processor.image_mean if normalizes else (0.0,) * 3
+    std = processor.image_std if normalizes else (1.0,) * 3
+    scale = 255 * processor.rescale_factor if processor.do_rescale else 255.0
+    offset = 1.0 if getattr(processor, "rescale_offset", False) else 0.0  # subtracted after rescaling, as EfficientNet
+    again = std if getattr(processor, "include_top", False) else (1.0,) * 3  # EfficientNet divides twice
+    return (
+        tuple((value + offset) / scale for value in mean),
+        tuple(first * second / scale for first, second in zip(std, again, strict=True)),
     )
 
 

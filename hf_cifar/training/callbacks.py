@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
@@ -62,23 +63,36 @@ class FreezeWhiteningBias(TrainerCallback):
     """
 
     def __init__(self, epochs: int) -> None:
-        self.epochs, self.is_frozen = epochs, False
+        self.epochs, self.frozen = epochs, []
 
     def on_epoch_begin(self, args, state, control, model=None, **kwargs) -> None:
         """Freeze when the time has come, also after a resume."""
-        if round(state.epoch, 6) < self.epochs:
-            return
-        self.is_frozen = True
-        for parameter in find_stem_parameters(model):
-            parameter.grad = None
-            # Under DDP a parameter that was trained at the start must go on getting gradients.
-            parameter.requires_grad_(dist.is_available() and dist.is_initialized())
+        if round(state.epoch, 6) >= self.epochs and not self.frozen:
+            self.frozen = find_stem_parameters(model)
+            block_gradients(self.frozen)
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs) -> None:
-        """Drop such gradients: what has none is not updated."""
-        if self.is_frozen:
-            for parameter in find_stem_parameters(model):
-                parameter.grad = None
+        """What has no gradient is not updated."""
+        for parameter in self.frozen:
+            parameter.grad = None
+
+
+def block_gradients(parameters: list[nn.Parameter]) -> list[RemovableHandle]:
+    """Let parameters get no gradients from now on, and drop those that they have.
+
+    Under DDP a parameter that was trained at the start must go on getting gradients. They become zero, so that they
+    do not count in the norm that is clipped; they are to be dropped before the optimizer's step.
+
+    Returns:
+        Under DDP, what is to be removed where the parameters are trained again; else `requires_grad` says it all.
+    """
+    for parameter in parameters:
+        parameter.grad = None
+    if dist.is_available() and dist.is_initialized():
+        return [parameter.register_hook(torch.zeros_like) for parameter in parameters]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    return []
 
 
 def find_stem_parameters(model: nn.Module) -> list[nn.Parameter]:

@@ -1,5 +1,6 @@
 """Owns one training run: model, data and arguments in, trained model and what it cost out."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import datasets
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
-from ..arguments import DataArguments, RecipeArguments
+from ..arguments import DataArguments, ModelArguments, RecipeArguments
 from ..data.batches import ImageBatches, TensorBatches
 from ..data.store import get_image_size, read_column, read_images
 from ..data.transforms import ImageTransform, Preprocessing, ProgressiveResizing
@@ -18,6 +19,7 @@ from ..kernels.layers import restore, use_kernels
 from ..models import CifarCnnForImageClassification
 from ..models.loading import find_classifier
 from .callbacks import Stopwatch
+from .finetuning import find_learning_rate_scales, fine_tune
 from .frozen import FeatureClassifier, get_features
 from .trainer import build_trainer, collect_history
 
@@ -57,6 +59,7 @@ def fit(
     head_only: bool = False,
     checkpoint: str | None = None,
     from_scratch: bool = True,
+    model_args: ModelArguments | None = None,
 ) -> Outcome:
     """Train `model` in place; where there is validation, it ends with the weights of the best epoch.
 
@@ -70,8 +73,10 @@ def fit(
         head_only: train the classifier on cached features and nothing else.
         checkpoint: to go on from.
         from_scratch: whether the weights are fresh, so that a whitening stem is to be filled.
+        model_args: how a pretrained model is fine-tuned; None trains all of it alike.
     """
     started = time.perf_counter()
+    model_args = model_args or ModelArguments()
     if head_only:
         trained = FeatureClassifier(model)
         with args.main_process_first(desc="computing features"):
@@ -88,8 +93,11 @@ def fit(
     kernels = [] if head_only else attach_kernels(model, args, recipe)
     feature_seconds = time.perf_counter() - started if head_only else 0.0
     head = trained.classifier if head_only else find_classifier(model)
-    trainer = build_trainer(trained, head, args, recipe, *sets, compute_metrics, checkpoint)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    scales = find_learning_rate_scales(model, model_args.layer_decay)
+    tuning = fine_tune(model, model_args, preprocessing.image_size)
+    with contextlib.nullcontext([]) if head_only else tuning as callbacks:
+        trainer = build_trainer(trained, head, args, recipe, *sets, compute_metrics, checkpoint, callbacks, scales)
+        trainer.train(resume_from_checkpoint=checkpoint)
     restore(model)
     # A resume replaces the callbacks by those of the checkpoint.
     seconds = next(each.seconds for each in trainer.callback_handler.callbacks if isinstance(each, Stopwatch))
@@ -104,9 +112,9 @@ def fit(
 
 
 def attach_kernels(model: PreTrainedModel, args: TrainingArguments, recipe: RecipeArguments) -> list[str]:
-    """Let a CifarCnn train by our kernels, if the recipe and the precision allow it; their names."""
+    """Let a model train by those of our kernels that it can use, if recipe and precision allow it; their names."""
     applies = args.device.type == "cpu" and get_precision(args) == "bf16" and recipe.fast_kernels
-    return use_kernels(model) if applies and isinstance(model, CifarCnnForImageClassification) else []
+    return use_kernels(model) if applies else []
 
 
 def make_resizing(recipe: RecipeArguments, args: TrainingArguments, num_images: int) -> ProgressiveResizing | None:

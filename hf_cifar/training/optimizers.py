@@ -1,5 +1,6 @@
 """Owns the optimizer: parameter groups by kind, and SGD, Adam, AdamW and Muon behind one torch Optimizer."""
 
+from fnmatch import fnmatch
 from typing import Any
 
 import torch
@@ -120,15 +121,34 @@ class GroupedOptimizer(torch.optim.Optimizer):
             parameter.add_(update, alpha=-group["lr"])
 
 
+def find_vectors(model: nn.Module) -> set[str]:
+    """The names of the parameters that are no layer's weights, and are not decayed whatever their shape.
+
+    These are biases, norms (ConvNeXt V2's are 4-D), scales, tokens, position embeddings and Swin's tables of biases:
+    all but weights of two and more dimensions, as every layer of torch names them, and what timm itself lists.
+    """
+    timm_model = getattr(model, "timm_model", None)
+    patterns = timm_model.no_weight_decay() if hasattr(timm_model, "no_weight_decay") else ()
+    embeddings = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
+    return {
+        name
+        for name, parameter in model.named_parameters()
+        if not name.endswith("weight")
+        or parameter.numel() == max(parameter.shape, default=1)
+        or name in embeddings
+        or any(fnmatch(name, f"timm_model.{pattern}") for pattern in patterns)
+    }
+
+
 def classify_parameters(model: nn.Module, head: nn.Module | None) -> dict[str, dict[str, nn.Parameter]]:
-    """Trainable parameters by kind: filters (4-D), matrices (2-D and other), vectors (biases, norms), head."""
+    """Trainable parameters by kind: filters (4-D), matrices (2-D and other), vectors (biases, norms, ...), head."""
     head_ids = {id(parameter) for parameter in head.parameters()} if head is not None else set()
+    vectors = find_vectors(model)
     kinds: dict[str, dict[str, nn.Parameter]] = {kind: {} for kind in KINDS}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        is_vector = parameter.ndim < 2
-        kind = "filters" if parameter.ndim == 4 else "vectors" if is_vector else "matrices"
+        kind = "vectors" if name in vectors else "filters" if parameter.ndim == 4 else "matrices"
         kinds["head" if id(parameter) in head_ids else kind][name] = parameter
     return kinds
 
@@ -143,26 +163,28 @@ def build_optimizer(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     parameter_groups: dict[str, dict[str, Any]] | None = None,
+    lr_scales: dict[str, float] | None = None,
 ) -> GroupedOptimizer:
-    """An optimizer with one group per kind of parameter.
+    """An optimizer with one group per kind of parameter; with `lr_scales` per scale and kind, the highest first.
 
     Args:
         model: its trainable parameters are taken.
         head: the module whose parameters are of the kind `head`.
         optimizer: "sgd", "adam", "adamw" or "muon" (filters only; other kinds then get sgd).
         lr: learning rate, for the mean loss of a batch.
-        weight_decay: for filters, matrices and head; vectors (biases, norms) get none unless overridden.
+        weight_decay: for filters, matrices and head; vectors (`find_vectors`) get none unless overridden.
         momentum: of sgd and muon.
         betas, eps: of adam and adamw.
         parameter_groups: overrides per kind.
+        lr_scales: what to multiply learning rates by, for every parameter by name.
 
     Raises:
         UserError: An unknown kind or key, a value that is no number, or Muon for what has no filters' shape.
     """
     overrides = parameter_groups or {}
     check_overrides(overrides, optimizer)
-    groups = []
-    for kind, named in classify_parameters(model, head).items():
+    kinds, groups = classify_parameters(model, head), []
+    for kind in KINDS:
         group = {
             "kind": kind,
             "optimizer": "sgd" if optimizer == "muon" and kind != "filters" else optimizer,
@@ -173,9 +195,13 @@ def build_optimizer(
             "weight_decay": 0.0 if kind == "vectors" else weight_decay,
             **overrides.get(kind, {}),
         }
-        if named:
-            groups.append({"params": list(named.values()), **group})
-    return GroupedOptimizer(groups)
+        if not lr_scales:
+            groups.append({"params": list(kinds[kind].values()), **group})
+        for scale in sorted(set((lr_scales or {}).values()), reverse=True):
+            parameters = [parameter for name, parameter in kinds[kind].items() if lr_scales[name] == scale]
+            groups.append({"params": parameters, **group, "lr": group["lr"] * scale, "lr_scale": scale})
+    groups.sort(key=lambda group: -group.get("lr_scale", 1))  # the Trainer logs the first one's rate
+    return GroupedOptimizer([group for group in groups if group["params"]])
 
 
 def check_overrides(overrides: dict[str, dict[str, Any]], optimizer: str) -> None:

@@ -2,60 +2,27 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import Dataset, Sampler
-from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
+from torch.utils.data import Dataset
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
-from ..arguments import DataArguments, RecipeArguments
-from ..data.batches import KeyedSampler
+from ..arguments import DataArguments, ModelArguments, RecipeArguments
 from ..data.transforms import Preprocessing, check_augmentation, collate_whole_batch
 from ..errors import UserError
 from ..hardware import choose_precision
 from ..models.loading import check_image_size, find_classifier
 from .averaging import WeightAverage
 from .callbacks import BroadcastBuffers, FreezeWhiteningBias, StopOnDivergence, Stopwatch
+from .finetuning import check_fine_tuning
+from .keyed_trainer import KeyedTrainer
 from .loss import build_loss
 from .optimizers import build_optimizer, check_overrides
 
 METRICS = ("accuracy", "macro_f1", "loss")  # what `metric_for_best_model` may name
-
-
-class KeyedTrainer(Trainer):
-    """The stock Trainer with what no argument can express: indices that carry the epoch, and new rates in a resume."""
-
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
-        dataset = self.train_dataset if train_dataset is None else train_dataset
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return KeyedSampler(len(dataset), seed)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        # A checkpoint's rates would silently win over those that the command asks for.
-        kept = [{**group} for group in self.optimizer.param_groups]
-        try:
-            super()._load_optimizer_and_scheduler(checkpoint)
-        except ValueError as error:  # another number of groups, or of parameters in one
-            raise UserError(f"{checkpoint} is of another network or optimizer: {error}; train anew") from error
-        for group, options in zip(self.optimizer.param_groups, kept, strict=True):
-            if checkpoint is not None and group.get("optimizer") != options.get("optimizer"):
-                raise UserError(
-                    f"{checkpoint} was trained by {group['optimizer']}, not {options['optimizer']} "
-                    f"({options['kind']}); keep the optimizer, or train anew"
-                )
-        if checkpoint is None or not isinstance(self.lr_scheduler, LambdaLR):  # others have adapted their rates
-            return
-        scheduler = self.lr_scheduler
-        scheduler.base_lrs = [group["initial_lr"] for group in kept]
-        scheduler._last_lr = [
-            rate * factor(scheduler.last_epoch)
-            for rate, factor in zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
-        ]
-        for group, options, rate in zip(self.optimizer.param_groups, kept, scheduler._last_lr, strict=True):
-            group.update(options | {"params": group["params"], "lr": rate})
 
 
 def get_training_defaults() -> dict[str, object]:
@@ -129,8 +96,11 @@ def check_model(
     recipe: RecipeArguments,
     stored_size: int,
     head_only: bool,
+    model_args: ModelArguments | None = None,
 ) -> None:
     """Refuse what this model cannot do, or what does not fit images stored at `stored_size` pixels.
+
+    `model_args` say how a pretrained model is fine-tuned.
 
     Raises:
         UserError: With the remedy.
@@ -154,10 +124,16 @@ def check_model(
             raise UserError(f"progressive_resizing: {error}; or start with larger images") from error
     if head_only and find_classifier(model) is None:
         raise UserError(f"finetune=head: {type(model).__name__} has no `classifier` module; use finetune: full")
+    if model_args is not None and model_args.model_name_or_path is not None:
+        check_fine_tuning(model, model_args, args, recipe, preprocessing.image_size)
 
 
 def build_recipe_optimizer(
-    model: nn.Module, head: nn.Module | None, args: TrainingArguments, recipe: RecipeArguments
+    model: nn.Module,
+    head: nn.Module | None,
+    args: TrainingArguments,
+    recipe: RecipeArguments,
+    lr_scales: dict[str, float] | None = None,
 ) -> torch.optim.Optimizer:
     """The optimizer that a run's options describe; arguments as for `build_trainer`."""
     return build_optimizer(
@@ -170,6 +146,7 @@ def build_recipe_optimizer(
         betas=(args.adam_beta1, args.adam_beta2),
         eps=args.adam_epsilon,
         parameter_groups=recipe.parameter_groups,
+        lr_scales=lr_scales,
     )
 
 
@@ -182,6 +159,8 @@ def build_trainer(
     validation_set: Dataset | None,
     compute_metrics: Callable,
     checkpoint: str | None = None,
+    callbacks: Iterable[TrainerCallback] = (),
+    lr_scales: dict[str, float] | None = None,
 ) -> Trainer:
     """The Trainer for one run.
 
@@ -193,6 +172,8 @@ def build_trainer(
         train_set, validation_set: `KeyedDataset`s.
         compute_metrics: from `EvalPrediction` to named numbers; `metric_for_best_model` among them.
         checkpoint: that training will resume from.
+        callbacks: called before the others.
+        lr_scales: what to multiply learning rates by, for every parameter by name; see `build_optimizer`.
     """
     if validation_set is None:
         args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
@@ -202,7 +183,7 @@ def build_trainer(
         value = loss(*inputs, **options)
         return divergence.watch(value) if torch.is_grad_enabled() else value
 
-    callbacks = [Stopwatch(), divergence]
+    callbacks = [*callbacks, Stopwatch(), divergence]
     if recipe.whitening_bias_epochs is not None:
         callbacks.append(FreezeWhiteningBias(recipe.whitening_bias_epochs))
     if recipe.ema_decay:
@@ -220,7 +201,7 @@ def build_trainer(
         data_collator=collate_whole_batch,
         compute_metrics=compute_metrics,
         compute_loss_func=compute_loss,
-        optimizers=(build_recipe_optimizer(model, head, args, recipe), None),
+        optimizers=(build_recipe_optimizer(model, head, args, recipe, lr_scales), None),
         callbacks=callbacks,
     )
 
