@@ -33,6 +33,7 @@ from hf_cifar.training.trainer import get_training_defaults
 
 from .test_stages import TINY, make_model
 
+FAMILIES = ("vit", "convnext", "swin", "resnet", "test_vit", "test_convnext")
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
@@ -77,10 +78,10 @@ def list_statistics(model, names=None) -> set[str]:
 
 @pytest.mark.parametrize(
     ("way", "name"),
-    [("full", name) for name in ("vit", "cifar_cnn")]
+    [(way, name) for way in ("full", "last_stages", "gradual", "lora") for name in FAMILIES]
     + [("freeze_bn", name) for name in ("resnet", "test_efficientnet")]
-    + [("last_stages", name) for name in ("swin", "convnextv2", "resnet", "cifar_cnn", "test_vit")]
-    + [("lora", name) for name in ("vit", "cifar_cnn", "test_efficientnet")],
+    + [("last_stages", name) for name in ("convnextv2", "cifar_cnn")]
+    + [("full", "cifar_cnn"), ("lora", "cifar_cnn"), ("lora", "test_efficientnet")],
 )
 def test_only_what_is_asked_to_move_moves(data, tmp_path, way, name):
     model = make_model(name)
@@ -90,6 +91,10 @@ def test_only_what_is_asked_to_move_moves(data, tmp_path, way, name):
     if way == "freeze_bn":
         options, norms = {"freeze_bn": True}, {key.rsplit(".", 1)[0] for key in list_statistics(model)}
         expected = {key for key in expected if key.rsplit(".", 1)[0] not in norms}
+    elif way == "gradual":  # for the first of two steps the classifier, for the second also the stage below it
+        options["unfreeze_epochs"] = 0.5
+        expected = {key for stage in stages[-2:] for key in stage}
+        expected |= list_statistics(model, expected)
     elif way == "last_stages":
         options["trained_stages"] = 2
         expected = {key for stage in stages[-3:] for key in stage} & trainable
@@ -162,8 +167,11 @@ def test_the_best_epoch_is_kept(data, tmp_path, options):
     accuracies = iter([0.9, 0.2])
     training |= {"eval_strategy": "epoch", "load_best_model_at_end": True}
     recipe = {"early_stopping_patience": 1}
-    metrics = lambda prediction: {"accuracy": next(accuracies)}  # noqa: E731
-    train(best, data, tmp_path / "best", options, recipe, compute_metrics=metrics, **training)
+
+    def compute_metrics(prediction) -> dict[str, float]:
+        return {"accuracy": next(accuracies)}
+
+    train(best, data, tmp_path / "best", options, recipe, compute_metrics=compute_metrics, **training)
     assert hash_weights(best) == hash_weights(first)
 
 

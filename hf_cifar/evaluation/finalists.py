@@ -5,9 +5,10 @@ import tempfile
 import datasets
 from transformers import TrainingArguments
 
-from ..arguments import RecipeArguments
+from ..arguments import ModelArguments, RecipeArguments
 from ..data.store import map_images, read_column
 from ..models.image_processors import build_image_processor
+from ..training.finetuning import find_batch_norms
 from ..training.fit import fit
 from ..training.trainer import get_training_defaults
 from .metrics import build_compute_metrics
@@ -75,7 +76,8 @@ def fine_tune(setting: Setting, name: str, train: datasets.Dataset, validation: 
     """The stock path with one setting for all; no epoch is chosen, the last one counts.
 
     The head comes first, on cached features, and all weights then: a head that knows nothing would spoil the
-    features in the few steps that there are (Kumar et al. 2022, Fine-Tuning can Distort Pretrained Features).
+    features in the few steps that there are (Kumar et al. 2022, Fine-Tuning can Distort Pretrained Features). Batch
+    normalisation stays as it was pretrained, since its running statistics would not follow in so few steps.
     """
     options, seconds = setting.options, 0.0
     model, preprocessing, _ = load_candidate(setting, name)
@@ -83,6 +85,7 @@ def fine_tune(setting: Setting, name: str, train: datasets.Dataset, validation: 
         (True, HEAD_EPOCHS, HEAD_BATCH_SIZE, HEAD_LEARNING_RATE),
         (False, options.epochs, options.batch_size, options.learning_rate),
     )
+    model_args = ModelArguments(name, freeze_bn=bool(find_batch_norms(model)))
     for head_only, *numbers in stages:
         with tempfile.TemporaryDirectory() as folder:
             args = make_training_arguments(folder, options.seed, *numbers)
@@ -90,7 +93,7 @@ def fine_tune(setting: Setting, name: str, train: datasets.Dataset, validation: 
                 model=model, preprocessing=preprocessing, train_table=train, validation_table=None, args=args,
                 data_args=setting.data_args, recipe=RecipeArguments(early_stopping_patience=0),
                 compute_metrics=build_compute_metrics(len(setting.class_names)), cache_dir=setting.cache_dir,
-                head_only=head_only, from_scratch=False,
+                head_only=head_only, from_scratch=False, model_args=model_args,
             )  # fmt: skip
         seconds += outcome.train_seconds
     images, rows = map_images(validation)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from .compiler import load_library
+from .instances import restore_forward
 
 # F(2x2, 3x3) of Lavin & Gray 2015 (arXiv:1509.09308): the weights' transform is G g G^T. The fifth row is of
 # winograd.c's last tiles where height or width is odd.
@@ -45,10 +46,7 @@ def use_winograd(model: nn.Module) -> int:
 
 def restore(model: nn.Module) -> None:
     """Undo `use_winograd`."""
-    for module in model.modules():
-        forward = module.__dict__.get("forward")
-        if isinstance(forward, partial) and forward.func is convolve_in_training:
-            del module.forward
+    restore_forward(model, convolve_in_training)
 
 
 def is_fitting(module: nn.Module) -> bool:

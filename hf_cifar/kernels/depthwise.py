@@ -9,6 +9,7 @@ from torch import nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from .compiler import load_library
+from .instances import restore_forward
 
 # Where it pays. oneDNN's gradients fall off a cliff: of the input at stride 2, of the weight at 5 x 5 and larger.
 # Milliseconds of 32 images, forward + input gradient + weight gradient, PyTorch in bfloat16 | in float32 | this, one
@@ -41,10 +42,7 @@ def use_depthwise(model: nn.Module) -> int:
 
 def restore(model: nn.Module) -> None:
     """Undo `use_depthwise`."""
-    for module in model.modules():
-        forward = module.__dict__.get("forward")
-        if isinstance(forward, partial) and forward.func is convolve_in_training:
-            del module.forward
+    restore_forward(model, convolve_in_training)
 
 
 def is_fitting(module: nn.Module) -> bool:

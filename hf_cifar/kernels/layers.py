@@ -12,6 +12,7 @@ from .convolution import restore as restore_convolutions
 from .convolution import use_winograd
 from .depthwise import restore as restore_depthwise
 from .depthwise import use_depthwise
+from .instances import restore_forward
 from .normalization import pool_normalize_activate
 
 
@@ -44,10 +45,7 @@ def restore(model: nn.Module) -> None:
     """Undo `use_kernels`."""
     restore_convolutions(model)
     restore_depthwise(model)
-    for module in model.modules():
-        forward = module.__dict__.get("forward")
-        if isinstance(forward, partial) and forward.func is run_layer:
-            del module.forward
+    restore_forward(model, run_layer)
 
 
 def is_fitting(module: nn.Module) -> bool:
