@@ -83,6 +83,12 @@ def test_weights_of_another_architecture(copied, tiny_convnext):
         load_model(str(copied), NAMES)
 
 
+def test_more_layers_than_the_config_has(copied):
+    change_weights(copied, lambda old: {re.sub(r"\.\d+\.", ".9.", key): old[key].clone() for key in old} | old)
+    with pytest.raises(UserError, match=r"have vit.*\.9\..* beyond what its config.json describes.*more layers"):
+        load_model(str(copied), NAMES)
+
+
 def test_a_missing_head_is_for_fine_tuning_only(copied):
     change_weights(copied, lambda weights: {key: value for key, value in weights.items() if "classifier" not in key})
     model, _ = load_model(str(copied), NAMES)

@@ -1,5 +1,6 @@
 """Owns telling why a model cannot be loaded: one line with what is wrong, what is allowed and what to do."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def check_is_classifier(source: Source, config: PreTrainedConfig) -> None:
 def check_weights(
     source: Source, model: PreTrainedModel, loading_info: dict, head: tuple[str, ...], has_new_head: bool
 ) -> None:
-    """Refuse a checkpoint that leaves a part of the model at random values.
+    """Refuse a checkpoint that leaves a part of the model at random values, or of which whole layers are left out.
 
     Args:
         source: for the message.
@@ -161,4 +162,11 @@ def check_weights(
         raise UserError(
             f"{source.label}: its weights {problem}{more}, so they are not those of a {type(model).__name__} as its "
             "config.json describes; give a folder or Hub id whose weights and config belong together"
+        )
+    # A pretraining's own head may be left out, but not a layer like those that the model has.
+    kinds = {re.sub(r"\d+", "*", name) for name in model.state_dict()}
+    if extra := sorted(name for name in loading_info["unexpected_keys"] if re.sub(r"\d+", "*", name) in kinds):
+        raise UserError(
+            f"{source.label}: its weights have {extra[0]} (and {len(extra) - 1} more) beyond what its config.json "
+            "describes, as of a model with more layers; give a folder or Hub id whose weights and config agree"
         )
