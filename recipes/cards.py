@@ -1,14 +1,15 @@
-"""Write again what is generated from committed figures: model cards, the README's table, docs/speed.md's benchmark.
+"""Write again what is generated from committed figures: model cards, the README's table, the docs' benchmarks.
 
     make cards            (or python recipes/cards.py)
 
 model_cards/NAME/results.json is a published run, model_cards/NAME/seeds/seed<N>.json its recipe's other seeds;
-docs/benchmarks/train.json is written by `benchmark.py train --json`.
+docs/benchmarks/{train,transfer}.json are written by `benchmark.py train --json` and `transfer --json`.
 """
 
 import json
 from pathlib import Path
 
+from hf_cifar.benchmarks.summaries import format_transfer_benchmark
 from hf_cifar.errors import UserError
 from hf_cifar.evaluation.results import read_results
 from hf_cifar.evaluation.seeds import read_seeds
@@ -28,18 +29,27 @@ def main() -> None:
     runs = {folder.name: read_seeds(folder, read_results(folder)) for folder in folders}
     for folder in folders:
         write_text(folder / "README.md", render_card(runs[folder.name][0], runs[folder.name]))
-    path = ROOT / "docs/benchmarks/train.json"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; make it by recipes/benchmark.py train --json {path}")
-    benchmark = json.loads(path.read_text(encoding="utf-8"))
     parts = {
         "README.md": ("results", render_table(runs)),
-        "docs/speed.md": ("benchmark", format_training_benchmark(benchmark)),
+        "docs/speed.md": ("benchmark", format_training_benchmark(read_benchmark("train"))),
+        "docs/transfer.md": ("benchmark", format_transfer_benchmark(read_benchmark("transfer"))),
     }
     for name, (mark, content) in parts.items():
         text = (ROOT / name).read_text(encoding="utf-8")
         write_text(ROOT / name, put_between_marks(text, mark, content))
-    print(f"Wrote {len(folders)} cards, README.md and docs/speed.md")
+    print(f"Wrote {len(folders)} cards, {', '.join(parts)}")
+
+
+def read_benchmark(subject: str) -> dict:
+    """The committed figures of `benchmark.py SUBJECT`.
+
+    Raises:
+        UserError: There are none.
+    """
+    path = ROOT / f"docs/benchmarks/{subject}.json"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; make it by recipes/benchmark.py {subject} --json {path}")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Owns how a benchmark's figures look on the terminal."""
+"""Owns how a benchmark's figures look on the terminal, and `transfer`'s in the documentation."""
 
 from ..reporting.formatting import format_range
 
@@ -55,3 +55,24 @@ def describe_transfer(environment: dict, results: dict) -> str:
             f"{format_range(ways['usual_full'], 1)}: {format_range(case['full'], 1)} times as fast",
         ]
     return "\n".join(lines)
+
+
+def format_transfer_benchmark(figures: dict) -> str:
+    """docs/transfer.md's table of `benchmark.py transfer --json`, in Markdown."""
+    rows = [
+        "| | features: share of bare inference | a head, 10 epochs: times as fast | full fine-tuning: times as fast |",
+        "|---|---|---|---|",
+    ]
+    for name, case in figures["architectures"].items():
+        median = {way: values["median"] for way, values in case["ways"].items()}
+        cells = (
+            f"{name}, {case['image_size']} px",
+            f"{format_range(case['features'], 2)}; {median['features']:.0f} images/s",
+            f"{format_range(case['head'], 1)}; {median['head_seconds']:.1f} s",
+            f"{format_range(case['full'], 2)}; {median['full']:.1f} images/s",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + (
+        "\n\nRatios within rounds, medians (min to max), and median rates here. Measured by `recipes/benchmark.py "
+        "transfer` on {hardware}, {precision} (the usual way: fp32), {date:.10}.".format(**figures["environment"])
+    )
