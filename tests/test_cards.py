@@ -5,6 +5,7 @@ import json
 import pytest
 from huggingface_hub import ModelCard
 
+from hf_cifar.benchmarks.summaries import format_transfer_benchmark
 from hf_cifar.errors import UserError
 from hf_cifar.evaluation.results import read_results
 from hf_cifar.evaluation.seeds import read_seeds
@@ -60,7 +61,11 @@ def test_the_readmes_benchmark_is_the_committed_one():
     assert not figures["environment"]["commit"].endswith("-dirty")
 
 
-def test_the_speed_pages_benchmark_is_the_committed_one():
-    figures = json.loads((ROOT / "docs/benchmarks/train.json").read_text())
-    assert format_training_benchmark(figures) in (ROOT / "docs/speed.md").read_text()
+@pytest.mark.parametrize(
+    ("subject", "page", "render"),
+    [("train", "speed", format_training_benchmark), ("transfer", "transfer", format_transfer_benchmark)],
+)
+def test_a_pages_benchmark_is_the_committed_one(subject, page, render):
+    figures = json.loads((ROOT / f"docs/benchmarks/{subject}.json").read_text())
+    assert render(figures) in (ROOT / f"docs/{page}.md").read_text()
     assert not figures["environment"]["commit"].endswith("-dirty")

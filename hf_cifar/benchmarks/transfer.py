@@ -49,7 +49,8 @@ class Architecture:
         build: from the config fields that name the classes.
         image_size: height and width in pixels.
         batch_size: of ours in training; the usual way has the Trainer's default of 8.
-        num_images: whose features are computed and whose head is trained, per round.
+        num_images: whose features are computed and whose head is trained, per round: some seconds of them, as weights
+            and images are hashed once, whatever their number.
     """
 
     build: Callable[[dict], PreTrainedModel]
@@ -63,13 +64,13 @@ def _build_timm(name: str) -> Callable[[dict], PreTrainedModel]:
 
 
 ARCHITECTURES = {
-    "vit-base": Architecture(lambda labels: ViTForImageClassification(ViTConfig(**labels)), 224, 16, 32),
-    "resnet-50": Architecture(lambda labels: ResNetForImageClassification(ResNetConfig(**labels)), 128, 32, 128),
+    "vit-base": Architecture(lambda labels: ViTForImageClassification(ViTConfig(**labels)), 224, 16, 64),
+    "resnet-50": Architecture(lambda labels: ResNetForImageClassification(ResNetConfig(**labels)), 128, 32, 768),
     "convnext-tiny": Architecture(
-        lambda labels: ConvNextForImageClassification(ConvNextConfig(**labels)), 128, 32, 64
+        lambda labels: ConvNextForImageClassification(ConvNextConfig(**labels)), 128, 32, 512
     ),
-    "efficientnet-lite0": Architecture(_build_timm("tf_efficientnet_lite0"), 128, 32, 256),
-    "vit-tiny": Architecture(_build_timm("vit_tiny_patch16_224"), 224, 32, 64),
+    "efficientnet-lite0": Architecture(_build_timm("tf_efficientnet_lite0"), 128, 32, 3072),
+    "vit-tiny": Architecture(_build_timm("vit_tiny_patch16_224"), 224, 32, 512),
 }
 
 
