@@ -1,5 +1,6 @@
 """Settings and fixtures for all tests: offline, own cache, tiny models, recipes run in this process."""
 
+import multiprocessing
 import os
 import tempfile
 
@@ -12,6 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import runpy
 import shutil
 import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import datasets
@@ -29,6 +32,8 @@ from transformers import (
 
 from hf_cifar.arguments import SourceArguments
 from hf_cifar.data.table import ImageData, load_data
+
+from . import strangers
 
 ROOT = Path(__file__).parents[1]
 datasets.disable_progress_bars()
@@ -95,21 +100,27 @@ def tiny_convnext(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def recipe(monkeypatch, capfd):
-    """Run a recipe in this process: `recipe("train.py", "--seed=1")` gives (exit code, stdout, stderr)."""
-
-    def run(script: str, *arguments: object) -> tuple[int, str, str]:
-        monkeypatch.chdir(ROOT)
-        monkeypatch.setattr(sys, "argv", [f"recipes/{script}", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
+def run_recipe(script: str, *arguments: object) -> int:
+    """Run a recipe in this process, which has imported all that it needs; gives its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr(sys, "argv", [f"recipes/{script}", *map(str, arguments)])
         try:
             runpy.run_path(str(ROOT / "recipes" / script), run_name="__main__")
         except SystemExit as error:
-            code = error.code or 0
+            return error.code or 0
         finally:
             AcceleratorState._reset_state(reset_partial_state=True)
+    return 0
+
+
+@pytest.fixture
+def recipe(capfd):
+    """`run_recipe` with what it printed: `recipe("train.py", "--seed=1")` gives (exit code, stdout, stderr)."""
+
+    def run(script: str, *arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = run_recipe(script, *arguments)
         output = capfd.readouterr()
         return code, output.out, output.err
 
@@ -143,25 +154,39 @@ def tiny_config(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def cnn_run(tiny_config, tmp_path_factory) -> Path:
-    """A finished run of `tiny_config`, made by train.py in a process of its own."""
-    import subprocess
-
+    """A finished run of `tiny_config`."""
     folder = tmp_path_factory.mktemp("runs") / "cnn"
-    command = [sys.executable, "recipes/train.py", "--config", str(tiny_config), "--output_dir", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert run_recipe("train.py", "--config", tiny_config, f"--output_dir={folder}") == 0
     return folder
 
 
 @pytest.fixture(scope="session")
 def frozen_run(tmp_path_factory) -> Path:
     """A finished run of the frozen EfficientNet-Lite0 recipe on the sample, small."""
-    import subprocess
-
     folder = tmp_path_factory.mktemp("runs") / "lite0"
-    command = [sys.executable, "recipes/train.py", "--config", "recipes/efficientnet/lite0-frozen.yaml"]
-    command += ["--dataset=sample", "--image_size=64", "--num_train_epochs=20", "--per_device_train_batch_size=100"]
-    subprocess.run([*command, f"--output_dir={folder}"], cwd=ROOT, check=True, capture_output=True)
+    options = ["--config=recipes/efficientnet/lite0-frozen.yaml", "--dataset=sample", "--image_size=64"]
+    options += ["--num_train_epochs=20", "--per_device_train_batch_size=100", f"--output_dir={folder}"]
+    assert run_recipe("train.py", *options) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory):
+    """Call a function of `strangers.py` in a process without this package: `stranger(function, *arguments)`.
+
+    Each call has a process of its own, forked from one that has imported the libraries and nothing else.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "timm", "torch", "transformers.pipelines"])
+
+    def call(function: Callable, *arguments: object) -> object:
+        with ProcessPoolExecutor(1, context, strangers.forget_this_package) as executor:
+            return executor.submit(function, *arguments).result()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("home")))
+        call(os.getpid)  # the first call starts the process that the others are forked from
+    return call
 
 
 def put_npm_on_path(folder, monkeypatch, script: str) -> None:

@@ -1,9 +1,9 @@
-"""A loopback Hub: as much of its protocol as loading a model needs, for repositories held in memory."""
+"""A loopback Hub: as much of its protocol as loading models and datasets needs, for repositories held in memory."""
 
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,9 +22,12 @@ class HubHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = self.path.split("?")[0].strip("/").split("/")
-        is_api = parts[:2] == ["api", "models"]
-        name = "/".join(parts[2:4] if is_api else parts[:2])
-        revision = (parts[5:6] if is_api else parts[3:4]) or ["main"]
+        is_api = parts[0] == "api"
+        if is_api:  # api/models/OWNER/NAME/revision/main
+            parts = parts[2:]
+        elif parts[0] == "datasets":  # datasets/OWNER/NAME/resolve/main/FILE; a model's files are at OWNER/NAME/...
+            parts = parts[1:]
+        name, revision = "/".join(parts[:2]), (parts[3:4] or ["main"])[0]
         files = self.server.repositories.get(name, {})
         if self.path == "/":
             self.answer(200)
@@ -33,9 +36,9 @@ class HubHandler(BaseHTTPRequestHandler):
             self.answer(401, headers={"X-Error-Code": "GatedRepo", "X-Error-Message": message})
         elif not files:
             self.answer(401, headers={"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
-        elif revision[0] not in ("main", COMMIT):
+        elif revision not in ("main", COMMIT):
             self.answer(404, headers={"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"})
-        elif is_api and parts[4:5] == ["tree"]:
+        elif is_api and parts[2:3] == ["tree"]:
             rows = [{"type": "file", "path": path, "size": len(files[path]), "oid": "0" * 40} for path in files]
             self.answer(200, json.dumps(rows).encode())
         elif is_api:
@@ -56,16 +59,21 @@ class HubHandler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve_hub(repositories: dict[str, Path], gated: tuple[str, ...] = ()) -> Iterator[str]:
-    """Serve folders as repositories; yields the endpoint."""
+def serve_hub(repositories: dict[str, Path], gated: tuple[str, ...] = ()) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Serve folders as repositories; yields the endpoint, and what ends the service before the context does."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), HubHandler)
     server.gated = gated
     server.repositories = {
-        name: {path.name: path.read_bytes() for path in folder.iterdir()} for name, folder in repositories.items()
+        name: {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for name, folder in repositories.items()
     }
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
+
+    def stop() -> None:
         server.shutdown()
         server.server_close()
+
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", stop
+    finally:
+        stop()

@@ -10,6 +10,7 @@ from hf_cifar.training.callbacks import BroadcastBuffers, Stopwatch
 
 
 def run_rank(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)  # another thread would wait for its like in the process that this one was forked from
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     torch.manual_seed(rank)
     results = []
@@ -27,7 +28,7 @@ def run_rank(rank: int, folder: str) -> None:
 
 
 def test_ranks_agree_exactly_when_they_evaluate_or_save(tmp_path):
-    mp.spawn(run_rank, (str(tmp_path),), nprocs=2)
+    mp.start_processes(run_rank, (str(tmp_path),), nprocs=2, start_method="fork")
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert [torch.equal(a, b) for a, b in zip(first, second, strict=True)] == [False, True, True]
 

@@ -13,15 +13,15 @@ from hf_cifar.training.finetuning import GradualUnfreezing, fine_tune
 from hf_cifar.training.optimizers import build_optimizer
 
 from .test_finetuning import IMAGES, copy_state, find_moved, list_statistics, make_options, train
-from .test_stages import make_model
+from .tiny_models import build_fresh
 
 GRADUAL = {"finetune": "gradual", "unfreeze_epochs": 0.5}  # an epoch has two steps
 
 
-@pytest.mark.parametrize("name", ["vit", "resnet", "test_vit"])
+@pytest.mark.parametrize("name", ["vit", "resnet", "timm vit"])
 @pytest.mark.parametrize("steps", [1, 3])
 def test_a_stage_more_is_trained_after_each_interval(data, tmp_path, name, steps):
-    model = make_model(name)
+    model = build_fresh(name)
     before, stages = copy_state(model), find_stages(model)
     train(model, data, tmp_path, GRADUAL, max_steps=steps, num_train_epochs=10)
     moved, allowed = find_moved(model, before), {key for stage in stages[-steps:] for key in stage}
@@ -29,29 +29,31 @@ def test_a_stage_more_is_trained_after_each_interval(data, tmp_path, name, steps
     assert all(moved & set(stage) for stage in stages[-steps:])
     assert bool(moved & list_statistics(model)) == (name == "resnet" and steps > 1)
     assert all(parameter.requires_grad for parameter in model.parameters())
+    assert set(model.state_dict()) == set(before) and not any("train" in vars(module) for module in model.modules())
 
 
 def test_normalisation_that_is_to_stay_frozen_does(data, tmp_path):
-    model = make_model("resnet")
+    model = build_fresh("resnet")
     before = copy_state(model)
     train(model, data, tmp_path, {**GRADUAL, "freeze_bn": True})
     moved = find_moved(model, before)
     assert moved and not [name for name in moved if "normalization" in name]
 
 
-@pytest.mark.parametrize("stop_at", [1, 2, 3])
-def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(data, tmp_path, stop_at):
-    training = {"save_strategy": "steps", "save_steps": stop_at, "save_total_limit": None}
+def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(data, tmp_path):
+    training = {"save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
     options, recipe = {**GRADUAL, "layer_decay": 0.8}, {"ema_decay": 0.5}
-    whole, resumed = make_model("vit"), make_model("vit")
+    whole = build_fresh("vit")
     train(whole, data, tmp_path / "whole", options, recipe, **training)
-    checkpoint = str(tmp_path / f"whole/checkpoint-{stop_at}")
-    train(resumed, data, tmp_path / "resumed", options, recipe, checkpoint, **training)
-    assert hash_weights(resumed) == hash_weights(whole)
+    for stop_at in (1, 2, 3):
+        checkpoint = str(tmp_path / f"whole/checkpoint-{stop_at}")
+        resumed = build_fresh("vit")
+        train(resumed, data, tmp_path / f"resumed-{stop_at}", options, recipe, checkpoint, **training)
+        assert hash_weights(resumed) == hash_weights(whole), stop_at
 
 
 def test_an_epoch_that_is_not_quite_whole_counts_as_whole():
-    callback = GradualUnfreezing(make_model("vit"), 0.1)
+    callback = GradualUnfreezing(build_fresh("vit"), 0.1)
     callback.on_step_begin(None, SimpleNamespace(epoch=0.1 + 0.1 + 0.1 - 1e-9), None)
     assert callback.num_trained == 4
     callback.on_step_begin(None, SimpleNamespace(epoch=9.0), None)
@@ -76,12 +78,12 @@ def step(model, network) -> tuple[torch.Tensor, set[str]]:
 
 def test_under_ddp_the_same_is_frozen_and_clipped(tmp_path):
     """DDP waits for the gradient of every parameter that was trained when it was wrapped."""
-    model = make_model("vit")
+    model = build_fresh("vit")
     norms, moved = step(model, model)
     assert moved <= {name for stage in find_stages(model)[-2:] for name in stage} and len(moved) > 15
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
-        twin = make_model("vit")
+        twin = build_fresh("vit")
         found = step(twin, DistributedDataParallel(twin))
     finally:
         dist.destroy_process_group()

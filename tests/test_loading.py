@@ -25,7 +25,7 @@ from hf_cifar.models.loading import (
 )
 
 from .conftest import TINY_CNN
-from .tiny_models import FAMILIES, VIT, build_timm, build_tiny, save_tiny
+from .tiny_models import FAMILIES, VIT_32, build_timm, build_tiny, save_tiny
 
 NAMES = list(CLASS_NAMES)
 
@@ -69,7 +69,7 @@ def test_the_classifier_makes_the_logits_of_what_goes_into_it(family):
 
 
 def test_a_classifier_in_two_parts_is_none_and_fine_tuning_takes_one(tmp_path):
-    config = DeiTConfig(**VIT, intermediate_size=32, image_size=32, patch_size=8)
+    config = DeiTConfig(**VIT_32, num_labels=5)
     with_teacher = DeiTForImageClassificationWithTeacher(config)
     with_teacher.save_pretrained(tmp_path)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)

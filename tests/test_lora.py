@@ -9,7 +9,7 @@ from hf_cifar.training.finetuning import fine_tune
 from hf_cifar.training.lora import find_targets
 
 from .test_finetuning import IMAGES, copy_state, find_moved, make_options
-from .test_stages import make_model
+from .tiny_models import build_fresh
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,9 @@ def beit():
     return TimmWrapperForImageClassification(config).eval()
 
 
-@pytest.mark.parametrize("name", ["vit", "swin", "convnext", "resnet", "test_efficientnet"])
+@pytest.mark.parametrize("name", ["vit", "swin", "convnext", "resnet", "timm efficientnet"])
 def test_merged_updates_give_the_same_logits(name):
-    model = make_model(name)
+    model = build_fresh(name)
     for parameter in model.parameters():  # as large as in a trained model: fresh ones here give logits near zero
         if parameter.ndim >= 2:
             torch.nn.init.kaiming_normal_(parameter)
@@ -48,23 +48,23 @@ def test_merged_updates_give_the_same_logits(name):
 
 
 def test_defaults_are_linear_layers_or_else_convolutions_without_groups(beit):
-    vit = find_targets(make_model("vit"), None, 32)
+    vit = find_targets(build_fresh("vit"), None, 32)
     assert len(vit) == 18 and "vit.layers.2.mlp.fc2" in vit and "classifier" not in vit
-    convnext = find_targets(make_model("convnext"), None, 32)
-    assert len(convnext) == 6 and all(name.endswith(("pwconv1", "pwconv2")) for name in convnext)
-    resnet = find_targets(make_model("resnet"), None, 32)
+    convnext = find_targets(build_fresh("convnext"), None, 32)
+    assert len(convnext) == 10 and all(name.endswith(("pwconv1", "pwconv2")) for name in convnext)
+    resnet = find_targets(build_fresh("resnet"), None, 32)
     assert len(resnet) == 9 and all(name.endswith("convolution") for name in resnet)
-    efficientnet = find_targets(make_model("test_efficientnet"), None, 32)
+    efficientnet = find_targets(build_fresh("timm efficientnet"), None, 32)
     assert efficientnet and not [name for name in efficientnet if name.endswith("conv_dw")]
     timms = find_targets(beit, None, 32)
     assert {name.split("blocks.")[1][2:] for name in timms} == {"attn.proj", "mlp.fc1", "mlp.fc2"}
 
 
 def test_layers_are_named_by_whole_parts():
-    model = make_model("vit")
+    model = build_fresh("vit")
     assert find_targets(model, ["q_proj"], 32) == [f"vit.layers.{number}.attention.q_proj" for number in range(3)]
     assert find_targets(model, ["layers.0.mlp.fc1", "mlp.fc1"], 32) == find_targets(model, ["fc1"], 32)
-    assert find_targets(make_model("convnext"), ["embeddings.patch_embeddings"], 32)  # a convolution, when asked for
+    assert find_targets(build_fresh("convnext"), ["embeddings.patch_embeddings"], 32)  # a convolution, when asked for
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_layers_are_named_by_whole_parts():
 )
 def test_other_names_are_refused(target, message):
     with pytest.raises(UserError, match=message):
-        find_targets(make_model("vit"), ["q_proj", target], 32)
+        find_targets(build_fresh("vit"), ["q_proj", target], 32)
 
 
 def test_layers_whose_update_would_be_lost_are_refused(beit):
-    for model, target in ((beit, "qkv"), (make_model("convnext"), "dwconv")):
+    for model, target in ((beit, "qkv"), (build_fresh("convnext"), "dwconv")):
         with pytest.raises(UserError, match=f"'{target}' cannot be updated"):
             find_targets(model, [target], 32)

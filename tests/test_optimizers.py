@@ -10,7 +10,7 @@ from hf_cifar.errors import UserError
 from hf_cifar.training.finetuning import find_learning_rate_scales
 from hf_cifar.training.optimizers import build_optimizer, find_vectors, orthogonalize
 
-from .test_stages import TIMM, TINY, make_model
+from .tiny_models import FOR_32_PIXELS, build_fresh
 
 
 def make_network() -> nn.Sequential:
@@ -94,9 +94,9 @@ def test_biases_and_norms_are_not_decayed_by_default():
     assert {group["kind"]: group["weight_decay"] for group in optimizer.param_groups}["vectors"] == 0
 
 
-@pytest.mark.parametrize("name", [*TINY, *TIMM, "cifar_cnn"])
+@pytest.mark.parametrize("name", FOR_32_PIXELS)
 def test_what_is_decayed_are_the_weights_of_linear_layers_and_convolutions(name):
-    model = make_model(name)
+    model = build_fresh(name)
     weights = {
         f"{prefix}.weight" for prefix, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)
     }
@@ -112,11 +112,11 @@ def test_what_is_decayed_are_the_weights_of_linear_layers_and_convolutions(name)
         ("swin", "relative_position_bias_table"),
         ("convnext", "layer_scale_parameter"),
         ("convnextv2", "grn.weight"),
-        ("test_vit", "timm_model.pos_embed"),
+        ("timm vit", "timm_model.pos_embed"),
     ],
 )
 def test_families_have_their_own_undecayed_parameters(name, parameter):
-    assert any(key.endswith(parameter) for key in find_vectors(make_model(name)))
+    assert any(key.endswith(parameter) for key in find_vectors(build_fresh(name)))
 
 
 def test_tables_are_not_decayed_whatever_timm_or_torch_call_them():
@@ -129,7 +129,7 @@ def test_tables_are_not_decayed_whatever_timm_or_torch_call_them():
 
 
 def test_rates_are_scaled_by_stage_on_top_of_each_kinds_own():
-    model = make_model("vit")
+    model = build_fresh("vit")
     overrides = {"head": {"lr": 0.5}, "vectors": {"lr": 0.2}}
     scales = find_learning_rate_scales(model, 0.5)
     optimizer = build_optimizer(

@@ -1,5 +1,7 @@
 """Everything at once, under every schedule: a resumed run ends bit for bit as an uninterrupted one."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -52,33 +54,35 @@ def train(data, folder, checkpoint=None, **options):
     return model, outcome
 
 
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """The folder, the network and the outcome of an uninterrupted run under each schedule."""
+    folders = {schedule: tmp_path_factory.mktemp(schedule) for schedule in SCHEDULES}
+    return {name: (folder, *train(data, folder, **SCHEDULES[name])) for name, folder in folders.items()}
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("stop_at", [4, 8], ids=["before", "after"])
-def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(data, tmp_path, schedule, stop_at):
-    whole, outcome = train(data, tmp_path / "whole", **SCHEDULES[schedule])
-    checkpoint = str(tmp_path / f"whole/checkpoint-{stop_at}")
-    resumed, _ = train(data, tmp_path / "resumed", checkpoint, **SCHEDULES[schedule])
+def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(data, tmp_path, whole, schedule, stop_at):
+    folder, model, outcome = whole[schedule]
+    resumed, _ = train(data, tmp_path, str(folder / f"checkpoint-{stop_at}"), **SCHEDULES[schedule])
     assert outcome.epochs == 2
-    assert hash_weights(resumed) == hash_weights(whole)
-    trained = [load_file(tmp_path / name / "checkpoint-12" / WeightAverage.FILE_NAME) for name in ("whole", "resumed")]
+    assert hash_weights(resumed) == hash_weights(model)
+    trained = [load_file(each / "checkpoint-12" / WeightAverage.FILE_NAME) for each in (folder, tmp_path)]
     assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
 
 
 def read_rates(folder) -> list[float]:
-    import json
-
     state = json.loads((folder / "checkpoint-12/trainer_state.json").read_text())
     return [entry["learning_rate"] for entry in state["log_history"] if "learning_rate" in entry]
 
 
-def test_a_linear_schedule_with_a_share_of_warmup_is_a_triangle(data, tmp_path):
-    train(data, tmp_path, **SCHEDULES["triangle"])
+def test_a_linear_schedule_with_a_share_of_warmup_is_a_triangle(whole):
     # 0.2 of 12 steps is 3 (rounded up): from 0 up, then down to what would be 0 after the last step.
     factors = [0, 1 / 3, 2 / 3, 1, *((12 - step) / 9 for step in range(4, 12))]
-    assert read_rates(tmp_path) == pytest.approx([0.05 * factor for factor in factors])
+    assert read_rates(whole["triangle"][0]) == pytest.approx([0.05 * factor for factor in factors])
 
 
-def test_a_cosine_falls_from_the_full_rate(data, tmp_path):
-    train(data, tmp_path, **SCHEDULES["cosine"])
+def test_a_cosine_falls_from_the_full_rate(whole):
     expected = [0.025 * (1 + torch.cos(torch.tensor(torch.pi * step / 12)).item()) for step in range(12)]
-    assert read_rates(tmp_path) == pytest.approx(expected, abs=1e-6)
+    assert read_rates(whole["cosine"][0]) == pytest.approx(expected, abs=1e-6)

@@ -5,70 +5,21 @@ import torch
 from timm.optim import param_groups_layer_decay
 from torch import nn
 from transformers import (
-    BeitConfig,
-    BeitForImageClassification,
-    ConvNextConfig,
-    ConvNextForImageClassification,
-    ConvNextV2Config,
-    ConvNextV2ForImageClassification,
-    DeiTConfig,
-    DeiTForImageClassification,
-    Dinov2Config,
-    Dinov2ForImageClassification,
     PoolFormerConfig,
     PoolFormerForImageClassification,
     PreTrainedModel,
     PvtConfig,
     PvtForImageClassification,
-    ResNetConfig,
-    ResNetForImageClassification,
-    SwinConfig,
-    SwinForImageClassification,
     TimmWrapperConfig,
     TimmWrapperForImageClassification,
     ViTConfig,
-    ViTForImageClassification,
 )
 
-from hf_cifar.data.constants import CLASS_NAMES
 from hf_cifar.errors import UserError
-from hf_cifar.models.loading import build_cifar_cnn
 from hf_cifar.models.stages import find_stages
 from hf_cifar.training.finetuning import find_learning_rate_scales
 
-from .conftest import TINY_CNN
-
-TRANSFORMER = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
-TRANSFORMER |= {"intermediate_size": 32, "num_labels": 10}
-CNN = {"hidden_sizes": [8, 8, 16], "depths": [1, 1, 1], "num_labels": 10}
-SWIN = {"image_size": 32, "patch_size": 2, "embed_dim": 8, "depths": [1, 2, 1], "num_heads": [1, 2, 4]}
-SWIN |= {"window_size": 4, "num_labels": 10}
-# Name: class and configuration, in the true architectures, for 32-pixel images.
-TINY = {
-    "vit": (ViTForImageClassification, ViTConfig(**TRANSFORMER)),
-    "deit": (DeiTForImageClassification, DeiTConfig(**TRANSFORMER)),
-    "dinov2": (Dinov2ForImageClassification, Dinov2Config(**TRANSFORMER)),
-    "beit": (BeitForImageClassification, BeitConfig(**TRANSFORMER)),
-    "swin": (SwinForImageClassification, SwinConfig(**SWIN)),
-    "convnext": (ConvNextForImageClassification, ConvNextConfig(**CNN, num_stages=3, patch_size=2)),
-    "convnextv2": (ConvNextV2ForImageClassification, ConvNextV2Config(**CNN, num_stages=3, patch_size=2)),
-    "resnet": (ResNetForImageClassification, ResNetConfig(**CNN, embedding_size=8, layer_type="basic")),
-}
-TIMM = ("test_vit", "test_convnext", "test_efficientnet", "test_resnet")
-
-
-def make_model(name: str) -> PreTrainedModel:
-    """A tiny model with fresh weights, in evaluation mode as `from_pretrained` leaves it."""
-    torch.manual_seed(0)
-    if name == "cifar_cnn":
-        return build_cifar_cnn(TINY_CNN, list(CLASS_NAMES)).eval()
-    if name in TINY:
-        kind, config = TINY[name]
-        return kind(config).eval()
-    size = {"img_size": 32} if name == "test_vit" else {}
-    config = TimmWrapperConfig(architecture=name, num_labels=10, model_args=size)
-    config.pretrained_cfg = {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.5] * 3}
-    return TimmWrapperForImageClassification(config).eval()
+from .tiny_models import build_fresh
 
 
 @pytest.mark.parametrize(
@@ -77,31 +28,32 @@ def make_model(name: str) -> PreTrainedModel:
         ("vit", 5, "vit.embeddings.", "vit.layernorm.bias"),
         ("deit", 5, "deit.embeddings.", "deit.layernorm.bias"),
         ("dinov2", 5, "dinov2.embeddings.", "dinov2.layernorm.bias"),
+        ("beit", 5, "beit.embeddings.", "beit.pooler.layernorm.bias"),
         ("swin", 5, "swin.embeddings.", "swin.layernorm.bias"),
-        ("convnext", 5, "convnext.embeddings.", "convnext.layernorm.bias"),
-        ("convnextv2", 5, "convnextv2.embeddings.", "convnextv2.layernorm.bias"),
+        ("convnext", 6, "convnext.embeddings.", "convnext.layernorm.bias"),
+        ("convnextv2", 6, "convnextv2.embeddings.", "convnextv2.layernorm.bias"),
         ("resnet", 5, "resnet.embedder.", "normalization.bias"),
         ("cifar_cnn", 4, "cifar_cnn.stem.", "normalization.bias"),
-        ("test_vit", 8, "timm_model.", "timm_model.norm.bias"),
-        ("test_convnext", 6, "timm_model.stem.", "timm_model.head.norm.bias"),
-        ("test_efficientnet", 7, "timm_model.conv_stem.", "timm_model.bn2.bias"),
-        ("test_resnet", 6, "timm_model.conv1.", "layer4.0.downsample.2.bias"),
+        ("timm vit", 8, "timm_model.", "timm_model.norm.bias"),
+        ("timm convnext", 6, "timm_model.stem.", "timm_model.head.norm.bias"),
+        ("timm efficientnet", 7, "timm_model.conv_stem.", "timm_model.bn2.bias"),
+        ("timm resnet", 6, "timm_model.conv1.", "layer4.0.downsample.2.bias"),
     ],
 )
 def test_every_parameter_is_in_one_stage_from_stem_to_classifier(name, count, first, last):
-    model = make_model(name)
+    model = build_fresh(name)
     stages = find_stages(model)
     assert len(stages) == count and all(stages)
     assert sorted(sum(stages, [])) == sorted(name for name, _ in model.named_parameters())
     assert stages[0][0].startswith(first)
     assert stages[-2][-1].endswith(last)
-    head = model.timm_model.get_classifier() if name in TIMM else model.classifier
+    head = model.timm_model.get_classifier() if name.startswith("timm") else model.classifier
     assert {id(model.get_parameter(parameter)) for parameter in stages[-1]} == set(map(id, head.parameters()))
 
 
 def test_a_layer_is_a_stage_and_so_is_a_resolution():
-    for name, prefix in (("vit", "vit.layers"), ("swin", "swin.encoder.layers"), ("test_vit", "timm_model.blocks")):
-        for number, stage in enumerate(find_stages(make_model(name))[1:-1]):
+    for name, prefix in (("vit", "vit.layers"), ("swin", "swin.encoder.layers"), ("timm vit", "timm_model.blocks")):
+        for number, stage in enumerate(find_stages(build_fresh(name))[1:-1]):
             assert stage[0].startswith(f"{prefix}.{number}.")
 
 
@@ -133,7 +85,7 @@ def test_lists_beside_each_other_count_together(kind, config):
 
 
 def test_rates_decay_as_timms_do():
-    model = make_model("test_vit")
+    model = build_fresh("timm vit")
     scales = find_learning_rate_scales(model, 0.7)
     theirs = {
         id(parameter): group["lr_scale"]

@@ -1,10 +1,12 @@
-"""Tiny networks of the true architectures, with random weights and five classes."""
+"""Tiny networks of the true architectures, with random weights."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from transformers import (
+    BeitConfig,
+    BeitForImageClassification,
     ConvNextConfig,
     ConvNextForImageClassification,
     ConvNextV2Config,
@@ -25,46 +27,70 @@ from transformers import (
     ViTImageProcessor,
 )
 
+from hf_cifar.data.constants import CLASS_NAMES
+from hf_cifar.models.loading import build_cifar_cnn
+
+from .conftest import TINY_CNN
+
 CLASSES = ["a", "b", "c", "d", "e"]
-VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_labels": 5}
-CONVNEXT = {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 2], "num_labels": 5, "image_size": 64}
-SWIN = {"embed_dim": 8, "depths": [1, 1, 1, 2], "num_heads": [1, 1, 2, 2], "num_labels": 5}
+VIT = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+VIT_32 = {**VIT, "image_size": 32, "patch_size": 8}
+CONVNEXT = {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 2], "image_size": 64}
+SWIN = {"embed_dim": 8, "depths": [1, 1, 1, 2], "num_heads": [1, 1, 2, 2]}
+SWIN_32 = {"embed_dim": 8, "depths": [1, 2, 1], "num_heads": [1, 2, 4], "image_size": 32, "patch_size": 2}
+RESNET = {"embedding_size": 8, "hidden_sizes": [8, 8, 16], "depths": [1, 1, 1], "layer_type": "basic"}
 
 
-def build_timm(name: str, **model_args: object) -> PreTrainedModel:
+def build_timm(name: str, num_labels: int = 5, **model_args: object) -> PreTrainedModel:
     return TimmWrapperForImageClassification(
         TimmWrapperConfig(
             architecture=name,
-            num_labels=5,
+            num_labels=num_labels,
             model_args=model_args or None,
             pretrained_cfg={"input_size": [3, 224, 224], "crop_pct": 1.0},
         )
     )
 
 
-FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
-    "vit": lambda: ViTForImageClassification(ViTConfig(**VIT, intermediate_size=32, image_size=32, patch_size=8)),
-    "deit": lambda: DeiTForImageClassification(DeiTConfig(**VIT, intermediate_size=32, image_size=32, patch_size=8)),
-    "dinov2": lambda: Dinov2ForImageClassification(Dinov2Config(**VIT, image_size=56, patch_size=14)),
-    "swin": lambda: SwinForImageClassification(SwinConfig(**SWIN, image_size=224, window_size=7)),
-    "convnext": lambda: ConvNextForImageClassification(ConvNextConfig(**CONVNEXT)),
-    "convnextv2": lambda: ConvNextV2ForImageClassification(ConvNextV2Config(**CONVNEXT)),
-    "resnet": lambda: ResNetForImageClassification(
-        ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=5)
+# Each takes what its configuration shall say of the classes.
+FAMILIES: dict[str, Callable[..., PreTrainedModel]] = {
+    "vit": lambda **labels: ViTForImageClassification(ViTConfig(**VIT_32, **labels)),
+    "deit": lambda **labels: DeiTForImageClassification(DeiTConfig(**VIT_32, **labels)),
+    "dinov2": lambda **labels: Dinov2ForImageClassification(
+        Dinov2Config(**VIT, image_size=56, patch_size=14, **labels)
     ),
-    "timm vit": lambda: build_timm("vit_tiny_patch16_224", embed_dim=24, depth=2, num_heads=2),
-    "timm swin": lambda: build_timm("swin_tiny_patch4_window7_224", embed_dim=12, depths=(1, 1, 1, 2)),
-    "timm convnext": lambda: build_timm("test_convnext"),
-    "timm resnet": lambda: build_timm("test_resnet"),
-    "timm efficientnet": lambda: build_timm("test_efficientnet"),
-    "timm vgg": lambda: build_timm("vgg16", mlp_ratio=0.01),
+    "swin": lambda **labels: SwinForImageClassification(SwinConfig(**SWIN, image_size=224, window_size=7, **labels)),
+    "convnext": lambda **labels: ConvNextForImageClassification(ConvNextConfig(**CONVNEXT, **labels)),
+    "convnextv2": lambda **labels: ConvNextV2ForImageClassification(ConvNextV2Config(**CONVNEXT, **labels)),
+    "resnet": lambda **labels: ResNetForImageClassification(ResNetConfig(**RESNET, **labels)),
+    "timm vit": lambda **labels: build_timm("vit_tiny_patch16_224", embed_dim=24, depth=2, num_heads=2, **labels),
+    "timm swin": lambda **labels: build_timm(
+        "swin_tiny_patch4_window7_224", embed_dim=12, depths=(1, 1, 1, 2), **labels
+    ),
+    "timm convnext": lambda **labels: build_timm("test_convnext", **labels),
+    "timm resnet": lambda **labels: build_timm("test_resnet", **labels),
+    "timm efficientnet": lambda **labels: build_timm("test_efficientnet", **labels),
+    "timm vgg": lambda **labels: build_timm("vgg16", mlp_ratio=0.01, **labels),
 }
+# As many as take images of 32 pixels as they are.
+FOR_32_PIXELS = FAMILIES | {
+    "beit": lambda **labels: BeitForImageClassification(BeitConfig(**VIT_32, **labels)),
+    "swin": lambda **labels: SwinForImageClassification(SwinConfig(**SWIN_32, window_size=4, **labels)),
+    "timm vit": lambda **labels: build_timm("test_vit", img_size=32, **labels),
+    "cifar_cnn": lambda **labels: build_cifar_cnn(TINY_CNN, list(CLASS_NAMES)),
+}
+
+
+def build_fresh(family: str, **labels: object) -> PreTrainedModel:
+    """A network of 10 classes for 32 pixels with its architecture's own initialisation, in evaluation mode."""
+    torch.manual_seed(0)
+    return FOR_32_PIXELS[family](**labels or {"num_labels": 10}).eval()
 
 
 def build_tiny(family: str) -> PreTrainedModel:
     """A network whose weights are large enough for what goes in to matter to what comes out."""
     torch.manual_seed(0)
-    model = FAMILIES[family]().eval()
+    model = FAMILIES[family](num_labels=len(CLASSES)).eval()
     for name, parameter in model.named_parameters():
         # Networks without normalisation of what they add up keep their own initialisation.
         if "norm" not in name and "conv" not in family and "net" not in family and "vgg" not in family:
