@@ -24,6 +24,26 @@ def parse_mapping(name: str, value: dict | str | None) -> dict[str, Any]:
     return value
 
 
+def parse_hard_examples(name: str, value: dict | str | None) -> dict[str, Any]:
+    """`{"share", "proxy"}`: the share of each batch that is trained on, above 0 and below 1, and fields of a config.
+
+    Raises:
+        UserError: It is not such a mapping.
+    """
+    options = parse_mapping(name, value)
+    if not options:
+        return {}
+    options = {"proxy": {}, **options}
+    share = options.get("share")
+    is_share = type(share) is float and 0 < share < 1
+    if set(options) != {"share", "proxy"} or not is_share or not isinstance(options["proxy"], dict):
+        raise UserError(
+            f"{name}={options!r}; allowed: a share above 0 and below 1, and a mapping proxy, as in "
+            '\'{"share": 0.5, "proxy": {"hidden_sizes": [32, 64, 64]}}\''
+        )
+    return options
+
+
 def parse_sizes(name: str, value: dict | str | None) -> dict[str, int]:
     """A mapping from shares of the training, ascending from 0, to image sizes in pixels.
 
@@ -342,6 +362,14 @@ class RecipeArguments:
             'in pixels, as in \'{"0": 20, "0.5": 32}\'; the last one must be the full size.'
         },
     )
+    hard_examples: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Train a CifarCnn on the hardest share of each batch, found by a small network that is trained "
+            'first: its share, and what the small network changes in model_config, as in \'{"share": 0.5, "proxy": '
+            '{"hidden_sizes": [32, 64, 64]}}\'. per_device_train_batch_size counts the images that are kept.'
+        },
+    )
     ema_decay: float = field(
         default=0.0,
         metadata={"help": "Evaluate and publish an exponential moving average of the weights, as 0.99; 0: off."},
@@ -368,6 +396,7 @@ class RecipeArguments:
     def __post_init__(self) -> None:
         self.parameter_groups = parse_mapping("parameter_groups", self.parameter_groups)
         self.progressive_resizing = parse_sizes("progressive_resizing", self.progressive_resizing)
+        self.hard_examples = parse_hard_examples("hard_examples", self.hard_examples)
         if not 0 <= self.ema_decay < 1:
             raise UserError(f"ema_decay={self.ema_decay} is out of range; allowed: 0 (off) to below 1")
         if self.whitening_bias_epochs is not None and self.whitening_bias_epochs < 0:

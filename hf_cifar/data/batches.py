@@ -19,7 +19,12 @@ class KeyedDataset(Dataset, ABC):
 
     Workers, persistent workers and DDP processes all see the epoch, because it travels with the index.
     A plain row number is the key of epoch 0.
+
+    Attributes:
+        chosen: rows that each epoch's sampler yields, bool (E, size), the same number in each; None for all.
     """
+
+    chosen: torch.Tensor | None = None
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -115,13 +120,14 @@ class KeyedSampler(Sampler[int]):
     """Yields an epoch's keys in an order that depends on (seed, epoch) alone, and draws nothing from global state.
 
     Trainer and accelerate call `set_epoch` at the start of every epoch, also after a resume and under DDP.
+    Where rows are `chosen` (see `KeyedDataset`), the others are left out of the order.
     """
 
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
+    def __init__(self, size: int, seed: int, chosen: torch.Tensor | None = None) -> None:
+        self.size, self.seed, self.chosen, self.epoch = size, seed, chosen, 0
 
     def __len__(self) -> int:
-        return self.size
+        return self.size if self.chosen is None else int(self.chosen[0].sum())
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration belongs to."""
@@ -129,4 +135,6 @@ class KeyedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         order = draw_permutation(self.size, self.seed, self.epoch, SHUFFLE)
+        if self.chosen is not None:
+            order = order[self.chosen[self.epoch][order]]
         return iter((order + self.epoch * self.size).tolist())

@@ -33,7 +33,7 @@ def build_cifar_cnn(options: dict, class_names: list[str], image_size: int = 32)
     Raises:
         UserError: `options` has an unknown field or a bad value.
     """
-    known = set(CifarCnnConfig.__dataclass_fields__) - set(CifarCnnConfig.__mro__[1].__dataclass_fields__)
+    known = list_config_fields()
     if unknown := set(options) - known:
         raise UserError(f"model_config has unknown field {sorted(unknown)[0]!r}; allowed: {', '.join(sorted(known))}")
     try:
@@ -44,6 +44,11 @@ def build_cifar_cnn(options: dict, class_names: list[str], image_size: int = 32)
     if config.num_channels != 3:
         raise UserError(f"model_config.num_channels={config.num_channels} does not fit RGB images; allowed: 3")
     return CifarCnnForImageClassification(config)
+
+
+def list_config_fields() -> set[str]:
+    """The fields that a CifarCnn's config has beside those of every model's."""
+    return set(CifarCnnConfig.__dataclass_fields__) - set(CifarCnnConfig.__mro__[1].__dataclass_fields__)
 
 
 def load_model(

@@ -21,7 +21,8 @@ from ..models.loading import find_classifier
 from .callbacks import Stopwatch
 from .finetuning import find_learning_rate_scales, fine_tune
 from .frozen import FeatureClassifier, get_features
-from .trainer import build_trainer, collect_history
+from .hard_examples import HardExamples, build_proxy, choose_hard_examples, load_hard_examples, save_hard_examples
+from .trainer import build_recipe_optimizer, build_trainer, collect_history
 
 WHITENING_IMAGES = 5000
 
@@ -77,6 +78,7 @@ def fit(
     """
     started = time.perf_counter()
     model_args = model_args or ModelArguments()
+    chosen = None
     if head_only:
         trained = FeatureClassifier(model)
         with args.main_process_first(desc="computing features"):
@@ -90,6 +92,9 @@ def fit(
         sets = [ImageBatches(train_table, transform, device), validation_set]
         if from_scratch and not checkpoint and getattr(model.config, "stem", None) == "whitening":
             init_whitening(model, preprocessing, train_table)
+        if recipe.hard_examples:
+            chosen = get_hard_examples(model, sets[0], args, recipe, preprocessing, checkpoint)
+            sets[0].chosen = chosen.rows
     kernels = [] if head_only else attach_kernels(model, args, recipe)
     feature_seconds = time.perf_counter() - started if head_only else 0.0
     head = trained.classifier if head_only else find_classifier(model)
@@ -101,10 +106,12 @@ def fit(
     restore(model)
     # A resume replaces the callbacks by those of the checkpoint.
     seconds = next(each.seconds for each in trainer.callback_handler.callbacks if isinstance(each, Stopwatch))
+    images_per_epoch = len(train_table) if chosen is None else int(chosen.rows[0].sum())
+    seconds += 0.0 if chosen is None else chosen.seconds
     return Outcome(
         train_seconds=seconds,
         epochs=trainer.state.epoch,
-        train_images_per_second=trainer.state.epoch * len(train_table) / seconds,
+        train_images_per_second=trainer.state.epoch * images_per_epoch / seconds,
         feature_seconds=feature_seconds,
         history=collect_history(trainer.state.log_history),
         kernels=kernels,
@@ -115,6 +122,30 @@ def attach_kernels(model: PreTrainedModel, args: TrainingArguments, recipe: Reci
     """Let a model train by those of our kernels that it can use, if recipe and precision allow it; their names."""
     applies = args.device.type == "cpu" and get_precision(args) == "bf16" and recipe.fast_kernels
     return use_kernels(model) if applies else []
+
+
+def get_hard_examples(
+    model: CifarCnnForImageClassification,
+    dataset: ImageBatches,
+    args: TrainingArguments,
+    recipe: RecipeArguments,
+    preprocessing: Preprocessing,
+    checkpoint: str | None,
+) -> HardExamples:
+    """The images that each epoch trains on: those that a resumed run had chosen, or a new choice."""
+    folder = Path(args.output_dir)
+    kept = load_hard_examples(folder) if checkpoint else None
+    if kept is not None:
+        return kept
+    proxy = build_proxy(model, recipe).to(args.device, memory_format=torch.channels_last)
+    if proxy.config.stem == "whitening":
+        init_whitening(proxy, preprocessing, dataset.table)
+    attach_kernels(proxy, args, recipe)
+    optimizer = build_recipe_optimizer(proxy, find_classifier(proxy), args, recipe)
+    chosen = choose_hard_examples(proxy, optimizer, dataset, args, recipe, get_precision(args))
+    if args.process_index == 0:
+        save_hard_examples(folder, chosen)
+    return chosen
 
 
 def make_resizing(recipe: RecipeArguments, args: TrainingArguments, num_images: int) -> ProgressiveResizing | None:

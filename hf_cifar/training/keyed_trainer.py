@@ -18,7 +18,7 @@ class KeyedTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return KeyedSampler(len(dataset), seed)
+        return KeyedSampler(len(dataset), seed, dataset.chosen)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         # By default some models, ViT and Swin among them, are saved under the names of an earlier version, which

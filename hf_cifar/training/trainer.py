@@ -18,6 +18,7 @@ from ..models.loading import check_image_size, find_classifier
 from .averaging import WeightAverage
 from .callbacks import BroadcastBuffers, FreezeWhiteningBias, StopOnDivergence, Stopwatch
 from .finetuning import check_fine_tuning
+from .hard_examples import build_proxy
 from .keyed_trainer import KeyedTrainer
 from .loss import build_loss
 from .optimizers import build_optimizer, check_overrides
@@ -122,6 +123,12 @@ def check_model(
             check_image_size(model, min(sizes))
         except UserError as error:
             raise UserError(f"progressive_resizing: {error}; or start with larger images") from error
+    if recipe.hard_examples and getattr(model.config, "model_type", None) != "cifar_cnn":
+        raise UserError("hard_examples: the small network is a CifarCnn's sibling, and none is trained; leave it out")
+    if recipe.hard_examples and args.max_steps <= 0 and args.num_train_epochs % 1:
+        raise UserError(f"num_train_epochs={args.num_train_epochs:g} is not whole, which hard_examples needs")
+    if recipe.hard_examples:
+        build_proxy(model, recipe)  # refuses what makes no network
     if head_only and find_classifier(model) is None:
         raise UserError(f"finetune=head: {type(model).__name__} has no `classifier` module; use finetune: full")
     if model_args is not None and model_args.model_name_or_path is not None:
