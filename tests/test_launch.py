@@ -21,6 +21,7 @@ OPTIONS = [
     "--optimizer=sgd",
     "--whitening_bias_epochs=1",
     '--progressive_resizing={"0": 24, "0.5": 32}',
+    '--hard_examples={"share": 0.6}',
     "--ema_decay=0.9",
     "--learning_rate=0.05",
     "--num_train_epochs=2",

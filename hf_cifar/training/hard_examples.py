@@ -2,6 +2,7 @@
 
 import math
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,5 +139,5 @@ def load_hard_examples(folder: Path) -> HardExamples | None:
         with np.load(path) as kept:
             rows = np.unpackbits(kept["rows"], axis=1, count=int(kept["size"])).astype(bool)
             return HardExamples(torch.from_numpy(rows), float(kept["seconds"]))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged ({error}); delete it, and it is made again") from error
