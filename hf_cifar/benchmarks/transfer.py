@@ -64,7 +64,7 @@ def _build_timm(name: str) -> Callable[[dict], PreTrainedModel]:
 
 
 ARCHITECTURES = {
-    "vit-base": Architecture(lambda labels: ViTForImageClassification(ViTConfig(**labels)), 224, 16, 64),
+    "vit-base": Architecture(lambda labels: ViTForImageClassification(ViTConfig(**labels)), 224, 32, 64),
     "resnet-50": Architecture(lambda labels: ResNetForImageClassification(ResNetConfig(**labels)), 128, 32, 768),
     "convnext-tiny": Architecture(
         lambda labels: ConvNextForImageClassification(ConvNextConfig(**labels)), 128, 32, 512
