@@ -3,13 +3,14 @@
     make cards            (or python recipes/cards.py)
 
 model_cards/NAME/results.json is a published run, model_cards/NAME/seeds/seed<N>.json its recipe's other seeds;
-docs/benchmarks/{train,transfer}.json are written by `benchmark.py train --json` and `transfer --json`.
+docs/benchmarks/{train,transfer}.json are written by `benchmark.py train --json` and `transfer --json`,
+image_size.json has the figures of `choose_backbone.py` at several input sizes.
 """
 
 import json
 from pathlib import Path
 
-from hf_cifar.benchmarks.summaries import format_transfer_benchmark
+from hf_cifar.benchmarks.summaries import format_size_trade, format_transfer_benchmark
 from hf_cifar.errors import UserError
 from hf_cifar.evaluation.results import read_results
 from hf_cifar.evaluation.seeds import read_seeds
@@ -29,15 +30,16 @@ def main() -> None:
     runs = {folder.name: read_seeds(folder, read_results(folder)) for folder in folders}
     for folder in folders:
         write_text(folder / "README.md", render_card(runs[folder.name][0], runs[folder.name]))
-    parts = {
-        "README.md": ("results", render_table(runs)),
-        "docs/speed.md": ("benchmark", format_training_benchmark(read_benchmark("train"))),
-        "docs/transfer.md": ("benchmark", format_transfer_benchmark(read_benchmark("transfer"))),
-    }
-    for name, (mark, content) in parts.items():
+    parts = (
+        ("README.md", "results", render_table(runs)),
+        ("docs/speed.md", "benchmark", format_training_benchmark(read_benchmark("train"))),
+        ("docs/transfer.md", "benchmark", format_transfer_benchmark(read_benchmark("transfer"))),
+        ("docs/transfer.md", "sizes", format_size_trade(read_benchmark("image_size"))),
+    )
+    for name, mark, content in parts:
         text = (ROOT / name).read_text(encoding="utf-8")
         write_text(ROOT / name, put_between_marks(text, mark, content))
-    print(f"Wrote {len(folders)} cards, {', '.join(parts)}")
+    print(f"Wrote {len(folders)} cards, {', '.join(dict.fromkeys(name for name, _, _ in parts))}")
 
 
 def read_benchmark(subject: str) -> dict:

@@ -5,7 +5,7 @@ import json
 import pytest
 from huggingface_hub import ModelCard
 
-from hf_cifar.benchmarks.summaries import format_transfer_benchmark
+from hf_cifar.benchmarks.summaries import format_size_trade, format_transfer_benchmark
 from hf_cifar.errors import UserError
 from hf_cifar.evaluation.results import read_results
 from hf_cifar.evaluation.seeds import read_seeds
@@ -63,7 +63,11 @@ def test_the_readmes_benchmark_is_the_committed_one():
 
 @pytest.mark.parametrize(
     ("subject", "page", "render"),
-    [("train", "speed", format_training_benchmark), ("transfer", "transfer", format_transfer_benchmark)],
+    [
+        ("train", "speed", format_training_benchmark),
+        ("transfer", "transfer", format_transfer_benchmark),
+        ("image_size", "transfer", format_size_trade),
+    ],
 )
 def test_a_pages_benchmark_is_the_committed_one(subject, page, render):
     figures = json.loads((ROOT / f"docs/benchmarks/{subject}.json").read_text())

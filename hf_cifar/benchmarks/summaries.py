@@ -1,6 +1,6 @@
 """Owns how a benchmark's figures look on the terminal, and `transfer`'s in the documentation."""
 
-from ..reporting.formatting import format_range
+from ..reporting.formatting import format_count, format_range
 
 
 def describe_data(environment: dict, results: dict) -> str:
@@ -76,3 +76,19 @@ def format_transfer_benchmark(figures: dict) -> str:
         "\n\nRatios within rounds, medians (min to max), and median rates here. Measured by `recipes/benchmark.py "
         "transfer` on {hardware}, {precision} (the usual way: fp32), {date:.10}.".format(**figures["environment"])
     )
+
+
+def format_size_trade(figures: dict) -> str:
+    """docs/transfer.md's table of frozen features by input size, from `choose_backbone.py` at each, in Markdown."""
+    names = list(next(iter(figures["sizes"].values())))
+    rows = [f"| input size | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for size, cases in figures["sizes"].items():
+        cells = (
+            f"{case['accuracy']:.1%} ± {case['standard_error']:.1%}, {format_count(case['flops_per_image'])}FLOPs"
+            for case in (cases[name] for name in names)
+        )
+        rows.append(f"| {size} px | {' | '.join(cells)} |")
+    return "\n".join(rows) + (
+        "\n\nCross-validated accuracy of a linear probe on frozen features of {images:,} training images (± standard "
+        "error over folds), and FLOPs per image. Measured by `{command}` on {hardware}, {precision}, {date:.10}."
+    ).format(images=figures["images"], command=figures["command"], **figures["environment"])
