@@ -118,7 +118,7 @@ def test_training_without_validation_is_a_final_run(recipe, tiny_config, tmp_pat
         ("train.py", ["--dataset=sample", "--metric_for_best_model=f2"], "metric_for_best_model"),
         ("train.py", ["--per_device_train_batch_size=0"], "per_device_train_batch_size=0 is out of range"),
         ("train.py", ["--num_train_epochs=0"], "num_train_epochs=0"),
-        ("train.py", ["--push_to_hub=true"], "upload the finished run folder"),
+        ("train.py", ["--push_to_hub=true"], "publish the finished run instead, by recipes/push.py"),
         ("eval.py", ["no/such/run"], "is not a folder"),
         ("eval.py", [], "MODEL"),
         ("compare.py", ["runs/none"], "at least two"),

@@ -84,8 +84,8 @@ def check_options(args: TrainingArguments, recipe: RecipeArguments, has_validati
         raise UserError("dataloader_drop_last=true would drop validation images too; leave it out")
     if args.push_to_hub:
         raise UserError(
-            "push_to_hub=true: the Trainer would replace the model card; upload the finished run folder instead, by "
-            "hf upload USER/NAME RUN --exclude 'checkpoints/*'"
+            "push_to_hub=true: the Trainer would replace the model card; publish the finished run instead, by "
+            "recipes/push.py RUN --repo_id USER/NAME"
         )
 
 

@@ -1,0 +1,64 @@
+"""Publish a finished run on the Hugging Face Hub.
+
+    python recipes/push.py RUN --repo_id USER/NAME [--private] [--revision BRANCH] [--create_pr] [--dry_run]
+
+Checks the run, shows what is sent, pushes it in one commit, tags that, then fetches a fresh copy and checks every
+number of it (see recipes/verify.py). The token is that of `hf auth login`, or HF_TOKEN; never give it as an option.
+"""
+
+import sys
+from pathlib import Path
+
+from hf_cifar.arguments import SourceArguments
+from hf_cifar.parser import RecipeParser, complain, run_recipe
+from hf_cifar.publishing.agreement import find_failures, format_checks
+from hf_cifar.publishing.checks import check_run
+from hf_cifar.publishing.hub_calls import TIMEOUT, HubError
+from hf_cifar.publishing.push import check_options, push_run
+from hf_cifar.publishing.verify import verify_model
+
+
+@run_recipe
+def main() -> None:
+    """Check, show, push, verify."""
+    parser = RecipeParser(SourceArguments, description=__doc__)
+    parser.add_argument("run", metavar="RUN", help="Folder of a finished run.")
+    parser.add_argument("--repo_id", required=True, help="USER/NAME; made if it does not exist.")
+    parser.add_argument("--private", action="store_true", help="Make a new repository private.")
+    parser.add_argument("--revision", help="Branch, made from main if it does not exist; default: main.")
+    parser.add_argument("--create_pr", action="store_true", help="Open a pull request instead of committing to main.")
+    parser.add_argument("--tag", default="auto", help="Of the new commit; auto: next of v1, v2, ...; none: no tag.")
+    parser.add_argument("--dry_run", action="store_true", help="Check and show only; the Hub is not asked.")
+    parser.add_argument("--no_verify", action="store_true", help="Do not fetch and check a copy afterwards.")
+    parser.add_argument("--trust_remote_code", action="store_true", help="Run Python files that are not our own.")
+    parser.add_argument("--timeout", type=float, default=TIMEOUT, help="Seconds that the Hub may be silent.")
+    source, options = parser.parse()
+    folder, code = Path(options.run), options.trust_remote_code
+    tag = None if options.tag == "none" else options.tag
+    check_options(options.repo_id, options.revision, options.create_pr, tag)
+    results, paths = check_run(folder, code)
+    sizes = {path: (folder / path).stat().st_size for path in paths}
+    print(f"{results['model']['name']}: {len(paths)} files, {sum(sizes.values()):,} bytes, to {options.repo_id}")
+    for path, size in sizes.items():
+        print(f"{size:>14,}  {path}")
+    if options.dry_run:
+        print("Dry run: nothing was sent")
+        return
+    try:
+        pushed = push_run(
+            folder, options.repo_id, options.private, options.revision, options.create_pr, tag,
+            checked=(results, paths), timeout=options.timeout,
+        )  # fmt: skip
+        print(f"Pushed: {pushed.pull_request or pushed.url}" + (f", tagged {pushed.tag}" if pushed.tag else ""))
+        if options.no_verify:
+            return
+        checks = verify_model(options.repo_id, pushed.commit, source, run_code=code, timeout=options.timeout)
+    except HubError as error:
+        sys.exit(complain(str(error), 1))
+    print(format_checks(checks))
+    if failures := find_failures(checks):
+        sys.exit(complain(f"{options.repo_id} is published, but not reproduced: {failures}", 1))
+
+
+if __name__ == "__main__":
+    main()
