@@ -12,9 +12,11 @@ from hf_cifar.evaluation.calibration import (
     apply_temperature,
     build_reliability_table,
     compute_calibration_error,
+    describe_calibration,
     fit_temperature,
     take_logarithm,
 )
+from hf_cifar.evaluation.metrics import CALIBRATION_SCORES
 from hf_cifar.evaluation.scores import compute_negative_log_likelihood, estimate_scores
 from hf_cifar.evaluation.statistics import draw_counts
 
@@ -159,3 +161,25 @@ def test_probabilities_of_zero_stay_finite():
 def test_bad_temperatures_are_refused(temperature):
     with pytest.raises(UserError, match="temperature="):
         apply_temperature(np.array([[0.5, 0.5]]), temperature)
+
+
+def test_the_section_says_what_scaling_does_to_test_images():
+    logits, labels = make_logits(0)
+    sharp = softmax(3 * logits, axis=1)  # three times too confident
+    section = describe_calibration(
+        CALIBRATION_SCORES, (sharp[:1000], labels[:1000]), (sharp[1000:], labels[1000:]), 200
+    )
+    assert section["temperature"] == pytest.approx(3, rel=0.15) and section["fitted_on"] == "validation"
+    before, after = section["test"]["before"], section["test"]["after"]
+    for name in CALIBRATION_SCORES:
+        assert after[name]["value"] < before[name]["value"] and after[name]["low"] <= after[name]["high"]
+    assert before["calibration_error"]["value"] == compute_calibration_error(sharp[:1000], labels[:1000])
+    counts = [sum(row["count"] for row in rows) for rows in section["reliability"].values()]
+    assert counts == [1000, 1000]
+
+
+def test_without_validation_images_no_temperature_is_fitted():
+    logits, labels = make_logits(1)
+    section = describe_calibration(CALIBRATION_SCORES, (softmax(logits, axis=1), labels), None, 50)
+    assert section["temperature"] is None and "no validation images" in section["reason"]
+    assert set(section["test"]) == set(section["reliability"]) == {"before"}

@@ -37,3 +37,13 @@ def test_the_validation_table_is_the_runs_own(data, cnn_run, tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(results))
     with pytest.raises(UserError, match="kept no validation images"):
         get_validation_table(data, tmp_path)
+
+
+def test_a_run_knows_its_calibration_and_further_scores(cnn_run):
+    results = read_results(cnn_run)
+    test, calibration = results["metrics"]["test"], results["calibration"]
+    assert calibration["fitted_on"] == "validation" and calibration["temperature"] > 0
+    assert calibration["test"]["before"]["calibration_error"] == test["scores"]["calibration_error"]
+    assert calibration["test"]["before"]["brier"] == test["scores"]["brier"]
+    assert set(test["roc_auc_per_class"]) == set(results["data"]["class_names"])
+    assert "scores" in results["metrics"]["validation"]

@@ -1,5 +1,7 @@
 """Metrics against scikit-learn, intervals against what is known of them."""
 
+import json
+
 import numpy as np
 import pytest
 from sklearn import metrics as reference
@@ -96,3 +98,41 @@ def test_the_trainers_metrics_take_plain_and_tupled_logits():
     for predictions in (logits, (logits, "hidden states")):
         result = compute(EvalPrediction(predictions, np.array([1, 2, 3, 4])))
         assert result["accuracy"] == 0.75 and 0 < result["macro_f1"] < 1
+
+
+def test_further_scores_are_scikit_learns(predictions):
+    probabilities, labels = predictions
+    predicted, result = probabilities.argmax(1), compute_all_metrics(probabilities, labels, NAMES)
+    areas = reference.roc_auc_score(np.eye(5)[labels], probabilities, average=None)
+    expected = {
+        "balanced_accuracy": reference.balanced_accuracy_score(labels, predicted),
+        "kappa": reference.cohen_kappa_score(labels, predicted),
+        "matthews": reference.matthews_corrcoef(labels, predicted),
+        "roc_auc": areas.mean(),
+        "brier": ((probabilities - np.eye(5)[labels]) ** 2).sum(1).mean(),
+    }
+    scores = result["scores"]
+    assert {name: scores[name]["value"] for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert set(scores) == {*expected, "calibration_error"}  # top-5 accuracy of 5 classes is always 1
+    assert [row["value"] for row in result["roc_auc_per_class"].values()] == pytest.approx(areas.tolist(), abs=1e-9)
+    assert all(
+        score["low"] <= score["value"] <= score["high"] for name, score in scores.items() if "error" not in name
+    )
+    assert scores["calibration_error"]["low"] >= 0
+
+
+def test_a_class_that_is_missing_leaves_scores_undefined_and_says_so(predictions):
+    probabilities, labels = predictions
+    rows = labels != 2
+    result = compute_all_metrics(probabilities[rows], labels[rows], NAMES)
+    for score in (result["scores"]["roc_auc"], result["roc_auc_per_class"]["class 2"]):
+        assert score == {"value": None, "low": None, "high": None, "reason": "no image of class 2"}
+    assert result["roc_auc_per_class"]["class 1"]["value"] > 0.5
+    json.dumps(result, allow_nan=False)
+
+
+def test_top_5_accuracy_of_many_classes():
+    probabilities = np.full((30, 12), 1 / 12)
+    labels = np.arange(30) % 12
+    top = compute_all_metrics(probabilities, labels, [str(k) for k in range(12)])["scores"]["top_5_accuracy"]
+    assert top["value"] == (labels < 5).mean()  # of equal ones the first count

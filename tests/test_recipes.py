@@ -59,6 +59,8 @@ def test_vit_and_convnext_go_the_whole_path(recipe, checkpoint, finetune, reques
     assert code == 0, err
     accuracy = read_results(tmp_path / "run")["metrics"]["test"]["accuracy"]["value"]
     assert f"accuracy {100 * accuracy:.2f} %" in out
+    for words in ("top-5 accuracy", "Cohen's kappa", "ROC-AUC", "Brier score", "temperature scaling", "confusion"):
+        assert words in out
 
 
 def test_the_same_command_gives_the_same_weights(recipe, tiny_config, cnn_run, tmp_path):
@@ -156,6 +158,7 @@ def test_eval_writes_only_where_it_is_told(recipe, cnn_run, tmp_path):
     metrics = json.loads((tmp_path / "new/metrics.json").read_text())
     assert metrics["validation"]["num_images"] == 100 and "confusion matrix" in out
     assert (tmp_path / "new/predictions/validation.parquet").is_file()
+    assert "temperature" not in out  # it would be fitted and judged on the same images
     code, _, err = recipe("eval.py", cnn_run, *options)
     assert code == 2 and "holds other files" in err
 

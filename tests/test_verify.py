@@ -142,7 +142,8 @@ def test_a_fresh_copy_is_reproduced_exactly_and_its_table_says_so(recipe, hub):
     code, out, err = recipe("verify.py", NAME)
     assert code == 0, err
     assert re.search(r"metrics\.test\.accuracy\.value +0\.\d{6} +0\.\d{6} +1e-09 +yes", out)
-    assert "images with another class, of 500  0" in out and "checks are reproduced" in out and WRITE not in out + err
+    assert re.search("images with another class, of 500 +0 ", out) and "checks are reproduced" in out
+    assert WRITE not in out + err
 
 
 def test_an_altered_copy_is_exit_code_1_and_bad_input_2(recipe, copy, hub):

@@ -1,11 +1,21 @@
 """Owns calibration: whether confidences are right as often as they say, and the temperature that mends them."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from ..errors import UserError
-from .scores import check_finite, check_labels, check_predictions, check_probabilities, divide
+from .scores import (
+    Score,
+    check_finite,
+    check_labels,
+    check_predictions,
+    check_probabilities,
+    divide,
+    estimate_scores,
+)
 
 NUM_BINS = 15
 TEMPERATURES = (0.05, 20.0)  # the fit stays within them
@@ -118,6 +128,39 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> dict[str, float |
         reason = f"the best temperature is at or beyond the bounds, {TEMPERATURES[0]} and {TEMPERATURES[1]}"
     after = measure_loss(found)
     return {"temperature": float(np.exp(found)), "before": before, "after": after, "reason": reason}
+
+
+def describe_calibration(
+    scores: Mapping[str, Score],
+    test: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray] | None,
+    resamples: int,
+) -> dict[str, object]:
+    """The `calibration` section of results.json: test scores before and after temperature scaling.
+
+    Args:
+        scores: what is given before and after.
+        test, validation: probabilities (N, K) and labels (N,); the temperature is fitted on the validation images.
+        resamples: of the test images, for intervals.
+
+    Returns:
+        `temperature`, `fitted_on`, `reason`; `test` and `reliability` with `before` and, where there is a
+        temperature, `after`.
+    """
+    probabilities, labels = test
+    states = {"before": probabilities}
+    if validation is None:
+        fit = {"temperature": None, "reason": "the run kept no validation images to fit a temperature on"}
+    else:
+        fit = fit_temperature(take_logarithm(validation[0]), validation[1])
+        states["after"] = apply_temperature(probabilities, fit["temperature"])
+    return {
+        "temperature": fit["temperature"],
+        "fitted_on": None if validation is None else "validation",
+        "reason": fit["reason"],
+        "test": {state: estimate_scores(scores, values, labels, resamples) for state, values in states.items()},
+        "reliability": {state: build_reliability_table(values, labels) for state, values in states.items()},
+    }
 
 
 def take_logarithm(probabilities: np.ndarray) -> np.ndarray:

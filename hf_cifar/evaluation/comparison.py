@@ -9,9 +9,10 @@ import pandas as pd
 from ..arguments import SourceArguments
 from ..data.table import ImageData, load_data
 from ..errors import UserError
-from .metrics import RESAMPLES, add_interval
+from .metrics import RESAMPLES
 from .predictions import get_probabilities, read_predictions
 from .results import get_source, read_results
+from .statistics import add_interval
 
 
 @dataclass

@@ -1,10 +1,12 @@
 """Owns measuring a finished model: predictions, metrics, cost and provenance into a complete run folder."""
 
 import dataclasses
+import tempfile
 import time
 from pathlib import Path
 
 import datasets
+import pandas as pd
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
@@ -16,10 +18,18 @@ from ..errors import UserError
 from ..models.image_processors import read_preprocessing
 from ..models.loading import hash_weights, load_model
 from ..training.fit import Outcome
+from .calibration import describe_calibration
 from .cost import count_flops, count_parameters, measure_peak_memory
-from .metrics import compute_all_metrics
-from .predictions import make_predictions, match_classes, predict_probabilities, write_predictions
-from .results import FILE_NAME, SCHEMA_VERSION, read_results
+from .metrics import CALIBRATION_SCORES, RESAMPLES, compute_all_metrics
+from .predictions import (
+    get_probabilities,
+    make_predictions,
+    match_classes,
+    predict_probabilities,
+    read_predictions,
+    write_predictions,
+)
+from .results import FILE_NAME, SCHEMA_VERSION, read_results, write_results
 
 
 def measure_tables(
@@ -60,6 +70,67 @@ def measure_tables(
             name = split if tta == "none" else f"{split}_tta"
             write_predictions(folder / "predictions" / f"{name}.parquet", make_predictions(table, probabilities))
     return metrics, rate
+
+
+def evaluate_split(
+    model: PreTrainedModel,
+    processor,
+    split: str,
+    table: datasets.Dataset,
+    data: ImageData,
+    source: Path,
+    folder: Path | None,
+    device: torch.device,
+    precision: str,
+    tta: str = "none",
+) -> tuple[dict, float, dict | None]:
+    """Metrics of one split of any model, and its calibration where that is asked of a run's test images.
+
+    Args:
+        model, processor, folder, device, precision, tta: see `measure_tables`.
+        split, table: "test" or "validation", and its images.
+        data: that the table is of.
+        source: where the model came from. A run's validation images are predicted too, for the temperature.
+
+    Returns:
+        Metrics, images per second, and the `calibration` section; None with test-time augmentation, and on validation
+        images, on which a temperature would be fitted and judged at once.
+    """
+    place = (device, precision, tta)
+    with tempfile.TemporaryDirectory() as scratch:
+        kept = Path(scratch) if folder is None else folder
+        metrics, rate = measure_tables(model, processor, {split: table}, kept, *place)
+        if split != "test" or tta != "none":
+            return metrics[split], rate, None
+        test = read_predictions(kept / "predictions" / "test.parquet")
+        try:
+            validation = get_validation_table(data, source) if (source / FILE_NAME).is_file() else None
+        except UserError:  # a final run kept none, or it was trained on other data
+            validation = None
+        if validation is not None:
+            measure_tables(model, processor, {"validation": validation}, Path(scratch), *place)
+            validation = read_predictions(Path(scratch) / "predictions" / "validation.parquet")
+    return metrics[split], rate, measure_calibration(test, validation)
+
+
+def keep_robustness(folder: Path, data: ImageData, model: PreTrainedModel, robustness: dict) -> bool:
+    """Put the section into the results.json of a run with these weights and this test set; whether there is one."""
+    if not (folder / FILE_NAME).is_file():
+        return False
+    results = read_results(folder)
+    if results["data"]["hashes"]["test"] != data.hashes["test"]:
+        return False
+    if results["model"]["weights_sha256"] != hash_weights(model):
+        return False
+    write_results(folder, results | {"robustness": robustness})
+    return True
+
+
+def measure_calibration(test: pd.DataFrame, validation: pd.DataFrame | None) -> dict[str, object]:
+    """The `calibration` section of results.json, from predictions as `read_predictions` gives them."""
+    pairs = [frame if frame is None else (get_probabilities(frame), frame["label"].to_numpy())
+             for frame in (test, validation)]  # fmt: skip
+    return describe_calibration(CALIBRATION_SCORES, *pairs, RESAMPLES)
 
 
 def get_validation_table(data: ImageData, folder: Path) -> datasets.Dataset:
@@ -169,6 +240,7 @@ def measure_run(
     metrics, rate = measure_tables(model, processor, tables, *place)
     tta = options[-1].tta
     with_tta = {} if tta == "none" else {"metrics_tta": measure_tables(model, processor, tables, *place, tta)[0]}
+    splits = {name: read_predictions(folder / "predictions" / f"{name}.parquet") for name in tables}
     cost = {
         "train_seconds": outcome.train_seconds,
         "feature_seconds": outcome.feature_seconds,
@@ -185,6 +257,7 @@ def measure_run(
         "history": outcome.history,
         "metrics": metrics,
         **with_tta,
+        "calibration": measure_calibration(splits["test"], splits.get("validation")),
         "cost": cost,
         "environment": environment | {"kernels": outcome.kernels},
     }

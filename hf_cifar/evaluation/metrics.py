@@ -1,6 +1,7 @@
-"""Owns the metrics: local `evaluate` modules over scikit-learn, and their bootstrap intervals."""
+"""Owns a split's metrics: local `evaluate` modules over scikit-learn, further scores, bootstrap intervals."""
 
 from collections.abc import Callable
+from functools import partial
 
 import datasets
 import evaluate
@@ -8,8 +9,26 @@ import numpy as np
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 from transformers import EvalPrediction
 
-CONFIDENCE = 0.95
+from .calibration import compute_calibration_error
+from .scores import (
+    Score,
+    compute_balanced_accuracy,
+    compute_brier,
+    compute_kappa,
+    compute_matthews,
+    compute_negative_log_likelihood,
+    compute_roc_auc_per_class,
+    compute_top_k_accuracy,
+    estimate_scores,
+)
+from .statistics import add_interval
+
 RESAMPLES = 2000
+CALIBRATION_SCORES: dict[str, Score] = {
+    "calibration_error": compute_calibration_error,
+    "negative_log_likelihood": compute_negative_log_likelihood,
+    "brier": compute_brier,
+}
 _CITATION = "Pedregosa et al. 2011, Scikit-learn: Machine Learning in Python, JMLR 12"
 _FEATURES = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
 
@@ -78,7 +97,8 @@ def compute_all_metrics(probabilities: np.ndarray, labels: np.ndarray, class_nam
         class_names: K names.
 
     Returns:
-        Numbers as `{"value", "low", "high"}` with the bootstrap's 95 % interval; `per_class` by name; counts.
+        Numbers as `{"value", "low", "high"}` with the bootstrap's 95 % interval; `per_class` and `roc_auc_per_class`
+        by name; counts. Of `scores` and `roc_auc_per_class`, one that is undefined has None, and a `reason`.
     """
     num_classes = len(class_names)
     classes = {"predictions": probabilities.argmax(-1), "references": labels}
@@ -104,7 +124,28 @@ def compute_all_metrics(probabilities: np.ndarray, labels: np.ndarray, class_nam
     losses = -np.log(clipped[np.arange(len(labels)), labels])
     value = float(log_loss(labels, clipped / clipped.sum(1, keepdims=True), labels=range(num_classes)))
     result["negative_log_likelihood"] = add_interval(value, resample_mean(losses))
-    return result
+    estimates = estimate_scores(list_scores(num_classes), probabilities, labels, RESAMPLES)
+    *areas, estimates["roc_auc"] = estimates["roc_auc"]
+    return result | {"scores": estimates, "roc_auc_per_class": dict(zip(class_names, areas, strict=True))}
+
+
+def compute_areas(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """ROC-AUC of each class against the rest, and last their mean: (..., K + 1)."""
+    areas = compute_roc_auc_per_class(probabilities, labels, weights)
+    return np.concatenate([areas, areas.mean(-1, keepdims=True)], axis=-1)
+
+
+def list_scores(num_classes: int) -> dict[str, Score]:
+    """Scores beside accuracy, precision, recall, F1 and loss; top-5 accuracy says nothing of 5 classes or fewer."""
+    top = {"top_5_accuracy": partial(compute_top_k_accuracy, k=5)} if num_classes > 5 else {}
+    return top | {
+        "balanced_accuracy": compute_balanced_accuracy,
+        "kappa": compute_kappa,
+        "matthews": compute_matthews,
+        "roc_auc": compute_areas,
+        "brier": compute_brier,
+        "calibration_error": compute_calibration_error,
+    }
 
 
 def resample_confusion(matrix: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
@@ -159,9 +200,3 @@ def compute_from_confusion(matrices: np.ndarray) -> dict[str, object]:
 def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Element-wise division, 0 where the denominator is."""
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
-
-
-def add_interval(value: float, samples: np.ndarray) -> dict[str, float]:
-    """A number with the percentile bootstrap's 95 % interval."""
-    low, high = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return {"value": float(value), "low": float(low), "high": float(high)}

@@ -27,7 +27,7 @@ def predict_probabilities(
     device: torch.device,
     precision: str = "fp32",
     batch_size: int = 250,
-    description: str = "Evaluating",
+    description: str | None = "Evaluating",
     rows: np.ndarray | None = None,
     tta: str = "none",
 ) -> np.ndarray:
@@ -40,7 +40,7 @@ def predict_probabilities(
         device: where to run.
         precision: "fp32", "bf16" or "fp16" (autocast).
         batch_size: images at a time.
-        description: of the progress bar.
+        description: of the progress bar; None for no bar.
         rows: which of `images`, integers; None for all. With it, memory-mapped images are read as they are needed.
         tta: test-time augmentation, see `make_views`.
 
@@ -56,7 +56,7 @@ def predict_probabilities(
     probabilities, rows = [], np.arange(len(images)) if rows is None else rows
     with (
         autocast(device, precision),
-        tqdm(total=len(rows), desc=description, unit="image") as progress,
+        tqdm(total=len(rows), desc=description, unit="image", disable=description is None) as progress,
     ):
         for start in range(0, len(rows), batch_size):
             batch, logits = images[rows[start : start + batch_size]], 0.0

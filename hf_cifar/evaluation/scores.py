@@ -6,6 +6,7 @@ NaN; `estimate_scores`, from which files are written, has None and a reason inst
 """
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -236,12 +237,16 @@ def estimate_scores(
     for name, value in values.items():
         draws = np.concatenate(samples[name])  # (R,) or (R, K)
         each = zip(np.atleast_1d(value), draws.reshape(resamples, -1).T, strict=True)
-        estimates = [estimate(*pair, reason) for pair in each]
+        # Resampling raises it: see `compute_calibration_error`.
+        method = "basic" if name == "calibration_error" else "percentile"
+        estimates = [estimate(*pair, reason, method) for pair in each]
         results[name] = estimates if np.ndim(value) else estimates[0]
     return results
 
 
-def estimate(value: float, draws: np.ndarray, reason: str) -> dict[str, float | str | None]:
+def estimate(
+    value: float, draws: np.ndarray, reason: str, method: Literal["percentile", "basic"]
+) -> dict[str, float | str | None]:
     """A score with its interval, as far as they are defined; see `estimate_scores`."""
     if np.isnan(value):
         return {"value": None, "low": None, "high": None, "reason": reason}
@@ -249,7 +254,8 @@ def estimate(value: float, draws: np.ndarray, reason: str) -> dict[str, float | 
     if missing.mean() > 1 - CONFIDENCE:
         reason = f"undefined on {missing.sum()} of {len(draws)} resamples: a class has too few images"
         return {"value": float(value), "low": None, "high": None, "reason": reason}
-    return add_interval(value, draws[~missing])
+    interval = add_interval(value, draws[~missing], method)
+    return interval if method == "percentile" else {name: max(end, 0.0) for name, end in interval.items()}
 
 
 def explain_undefined(labels: np.ndarray, num_classes: int) -> str:

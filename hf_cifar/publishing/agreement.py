@@ -105,6 +105,11 @@ def make_tolerances(metrics: dict) -> dict[str, float]:
         for score, estimate in metrics[average].items():
             # Classes move independently of each other, so their mean moves by less.
             put(f"{average}.{score}", estimate, max(whole, float(np.mean(single)) / math.sqrt(len(single))))
+    areas = {f"roc_auc_per_class.{name}": area for name, area in metrics.get("roc_auc_per_class", {}).items()}
+    scores = {f"scores.{name}": score for name, score in metrics.get("scores", {}).items()}
+    for key, score in (scores | areas).items():
+        if score["low"] is not None:  # else it is undefined, or has no interval
+            put(key, score, 2 * whole if key.startswith("scores") else max(single))
     for k, row in enumerate(matrix):
         tolerances.update({f"confusion_matrix.{k}.{j}": 3 + 0.002 * row.sum() for j in range(len(row))})
     return tolerances
