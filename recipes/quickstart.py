@@ -17,7 +17,7 @@ from hf_cifar.data.table import load_data
 from hf_cifar.evaluation.comparison import load_runs
 from hf_cifar.files import check_output_folder, get_cache_dir
 from hf_cifar.parser import RecipeParser, run_recipe
-from hf_cifar.reporting.report import REPORT_FILES, format_table, write_comparison
+from hf_cifar.reporting.report import REPORT_FILES, format_table, report_runs
 
 RECIPES = Path(os.path.relpath(Path(__file__).parent))  # relative: it is recorded in results.json
 # Run folder: YAML, and what --smoke changes to be done in about a minute.
@@ -68,8 +68,8 @@ def main() -> None:
             sys.exit(code)  # train.py has said why
     print("Step 4 of 4: comparing", flush=True)
     runs = load_runs([str(folder) for folder in folders])
-    paths = write_comparison(runs, data, folder / "comparison")
-    print(f"\n{format_table(runs)}\n\nReport: {paths['html']}")
+    comparison, paths = report_runs(runs, data, folder / "comparison")
+    print(f"\n{format_table(comparison)}\n\nReport: {paths['html']}; slides: {paths['slides']}")
 
 
 if __name__ == "__main__":

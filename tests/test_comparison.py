@@ -3,48 +3,121 @@
 import copy
 import json
 import shutil
-from pathlib import Path
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
 from hf_cifar.errors import UserError
-from hf_cifar.evaluation.comparison import Run, compare_pair, find_confusions, load_runs
+from hf_cifar.evaluation.comparison import compare_runs, find_confusions, load_runs
+
+from .made_runs import make_run
 
 
-def make_run(right: np.ndarray) -> Run:
-    """A run on two classes that is right where `right` is True."""
-    labels = np.zeros(len(right), dtype=int)
-    frame = pd.DataFrame({"index": range(len(right)), "label": labels})
-    frame["probability_a"], frame["probability_b"] = right.astype(float), 1.0 - right
-    return Run("run", Path("run"), {}, frame)
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Three seeds of a CNN, two of a better model, and an older run without further scores."""
+    folder = tmp_path_factory.mktemp("made")
+    folders = [make_run(folder / f"cnn{seed}", accuracy=0.8 + 0.01 * seed, seed=seed) for seed in range(3)]
+    folders += [make_run(folder / f"vit{seed}", "ViT", "transfer", 0.95, seed) for seed in range(2)]
+    folders.append(make_run(folder / "old", "Old", accuracy=0.8))
+    results = json.loads((folders[-1] / "results.json").read_text())
+    for split in results["metrics"].values():
+        del split["scores"], split["roc_auc_per_class"]
+    (folders[-1] / "results.json").write_text(json.dumps(results))
+    return load_runs(list(map(str, folders)))
 
 
-def test_a_clear_difference_is_better_and_worse():
-    generator = np.random.default_rng(0)
-    good, bad = make_run(generator.random(2000) < 0.9), make_run(generator.random(2000) < 0.8)
-    pair = compare_pair(good, bad)
-    assert pair["verdict"] == "better" and compare_pair(bad, good)["verdict"] == "worse"
-    assert pair["difference"]["value"] == pytest.approx((good.predicted == 0).mean() - (bad.predicted == 0).mean())
-    assert sum(pair[name] for name in ("only_first", "only_second", "both", "neither")) == 2000
+def find_pair(comparison: dict, *names: str) -> dict:
+    return next(pair for pair in comparison["pairs"] if (pair["first"], pair["second"]) == names)
 
 
-def test_the_interval_is_the_paired_one():
-    generator = np.random.default_rng(0)
-    right = generator.random(4000) < 0.9
-    other = right ^ (generator.random(4000) < 0.01)  # the same but for 1 % of the images
-    pair = compare_pair(make_run(right), make_run(other))
-    differences = right.astype(int) - other.astype(int)
-    error = 1.96 * differences.std() / 4000**0.5
-    assert pair["difference"]["high"] - pair["difference"]["low"] == pytest.approx(2 * error, rel=0.1)
-    assert error < 0.004  # unpaired it would be 0.013
+def test_seeds_are_one_model_and_verdicts_are_the_tests(runs):
+    comparison = compare_runs(runs)
+    assert [(model["name"], model["seeds"], model["kind"]) for model in comparison["models"]] == [
+        ("CNN", 3, "cnn"), ("ViT", 2, "transfer"), ("Old", 1, "cnn"),
+    ]  # fmt: skip
+    summary = comparison["models"][0]["seed_summary"]
+    assert summary["mean"] == pytest.approx(0.81) and summary["count"] == 3
+    assert comparison["models"][2]["seed_summary"] is None
+    pair = find_pair(comparison, "CNN", "ViT")
+    assert pair["verdict"] == "worse" and "CNN is worse than ViT: -15.00 points" in pair["sentence"]
+    assert sum(pair[key] for key in ("both", "neither", "only_first", "only_second")) == 500
+    p_value = binomtest(pair["only_first"], pair["only_first"] + pair["only_second"]).pvalue
+    assert pair["p_value"] == pytest.approx(p_value, abs=1e-12) and pair["p_adjusted"] >= pair["p_value"]
+    tie = find_pair(comparison, "CNN", "Old")
+    assert tie["verdict"] == "tie" and "a tie at 500 test images" in tie["sentence"]
+    (group,) = comparison["seed_groups"]
+    assert (group["first"], group["second"], group["verdict"]) == ("CNN", "ViT", "worse")
 
 
-def test_noise_is_a_tie():
-    generator = np.random.default_rng(1)
-    pair = compare_pair(make_run(generator.random(1000) < 0.9), make_run(generator.random(1000) < 0.9))
-    assert pair["verdict"] == "tie"
+def test_scores_that_an_older_run_lacks_are_computed(runs):
+    models = {model["name"]: model for model in compare_runs(runs)["models"]}
+    for name in ("CNN", "Old"):
+        scores = models[name]["scores"]
+        assert set(scores) == {
+            "macro_f1", "macro_precision", "macro_recall", "top_5_accuracy", "balanced_accuracy", "kappa", "matthews",
+            "roc_auc", "brier", "negative_log_likelihood", "calibration_error", "calibration_error_scaled",
+        }  # fmt: skip
+        assert all(score is not None for score in scores.values())
+    assert models["Old"]["inference"] is None and models["Old"]["robustness"] is None
+
+
+def test_without_validation_predictions_nothing_is_scaled(tmp_path):
+    folder = make_run(tmp_path / "final")
+    (folder / "predictions/validation.parquet").unlink()
+    (model,) = compare_runs(load_runs([str(folder)]))["models"]
+    assert model["scores"]["calibration_error_scaled"] is None and model["scores"]["calibration_error"] is not None
+
+
+def test_one_run_is_described_and_compared_with_nothing(tmp_path):
+    comparison = compare_runs(load_runs([str(make_run(tmp_path / "a"))]))
+    assert comparison["pairs"] == comparison["seed_groups"] == []
+    assert all(axis["winner"] is None for axis in comparison["tradeoffs"])
+    assert comparison["discussion"][0].startswith("There is one model, so nothing is compared.")
+
+
+def test_identical_models_are_said_to_be_identical(tmp_path):
+    first = make_run(tmp_path / "a", "A")
+    shutil.copytree(first, tmp_path / "b")
+    comparison = compare_runs(load_runs([str(first), str(tmp_path / "b")]))
+    assert len(comparison["models"]) == 2  # one seed twice is not two seeds
+    (pair,) = comparison["pairs"]
+    assert pair["verdict"] == "identical" and "predict the same class for each" in pair["sentence"]
+    assert pair["images_needed"] is None and pair["difference"]["value"] == 0
+
+
+@pytest.mark.parametrize("num_classes", [2, 10])
+def test_a_model_that_predicts_one_class_leaves_no_gap(tmp_path, num_classes):
+    constant = np.full((400, num_classes), 0.1 / (num_classes - 1))
+    constant[:, 1] = 0.9
+    shape = {"num_images": 400, "num_classes": num_classes}
+    folders = [make_run(tmp_path / "a", "A", **shape), make_run(tmp_path / "b", "B", probabilities=constant, **shape)]
+    comparison = compare_runs(load_runs(list(map(str, folders))))
+    json.dumps(comparison, allow_nan=False)
+    model = comparison["models"][1]
+    assert model["scores"]["matthews"]["value"] == 0 and model["scores"]["roc_auc"]["value"] == 0.5
+    assert comparison["pairs"][0]["verdict"] == "better"
+
+
+def test_predictions_that_are_not_finite_are_refused(tmp_path):
+    folder = make_run(tmp_path / "a")
+    frame = pd.read_parquet(folder / "predictions/test.parquet")
+    frame.iloc[3, 2:] = np.nan
+    frame.to_parquet(folder / "predictions/test.parquet")
+    with pytest.raises(UserError, match=r"test.parquet: 1 of 500 rows of probabilities hold NaN"):
+        load_runs([str(folder)])
+
+
+def test_ten_models_take_seconds(tmp_path):
+    """10,000 resamples of 10 models; the full 10,000 images take 2 CPU-seconds (see docs/comparing.md)."""
+    folders = [make_run(tmp_path / str(k), f"Model {k}", accuracy=0.9 + 0.005 * k) for k in range(10)]
+    runs = load_runs(list(map(str, folders)))
+    started = time.process_time()
+    comparison = compare_runs(runs)
+    assert time.process_time() - started < 15 and len(comparison["pairs"]) == 45
 
 
 def test_runs_of_one_name_are_told_apart(cnn_run, tmp_path):
@@ -72,9 +145,9 @@ def test_other_test_sets_are_refused(cnn_run, tmp_path):
         load_runs([str(cnn_run), str(other)])
 
 
-def test_one_run_or_no_run_is_refused(cnn_run, tmp_path):
-    with pytest.raises(UserError, match="at least two"):
-        load_runs([str(cnn_run)])
+def test_no_run_is_refused(cnn_run, tmp_path):
+    with pytest.raises(UserError, match="0 run given; a comparison needs at least 1"):
+        load_runs([])
     with pytest.raises(UserError, match="holds no results.json"):
         load_runs([str(cnn_run), str(tmp_path)])
 

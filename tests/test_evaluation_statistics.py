@@ -5,14 +5,14 @@ import time
 import tracemalloc
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
 
 from hf_cifar.errors import UserError
-from hf_cifar.evaluation.comparison import Run, compare_pair
 from hf_cifar.evaluation.selection import compare_hits
 from hf_cifar.evaluation.statistics import (
     CHUNK_SIZE,
@@ -33,11 +33,6 @@ COUNTS = st.integers(0, 3000)
 
 def make_hits(share: float, seed: int = 0, total: int = 1000) -> np.ndarray:
     return np.random.default_rng(seed).random(total) < share
-
-
-def make_run(hits: np.ndarray) -> Run:
-    frame = pd.DataFrame({"index": range(len(hits)), "label": 0})
-    return Run("run", None, {}, frame.assign(probability_a=hits * 1.0, probability_b=1.0 - hits))
 
 
 def test_counts_are_drawn_with_replacement_and_repeat():
@@ -153,11 +148,14 @@ def test_pairs_agree_with_the_comparison_of_two():
     np.testing.assert_allclose([p["p_adjusted"] for p in pairs], adjust_holm([p["p_value"] for p in pairs]))
     for pair in pairs:
         first, second = hits[pair["first"]], hits[pair["second"]]
-        single = compare_pair(make_run(first), make_run(second))
-        assert (pair["only_first"], pair["only_second"]) == (single["only_first"], single["only_second"])
-        assert pair["difference"] == pytest.approx(single["difference"], abs=0.004)
+        assert (pair["only_first"], pair["only_second"]) == ((first & ~second).sum(), (~first & second).sum())
+        differences = first.astype(float) - second
+        mean, margin = differences.mean(), 1.96 * differences.std() / len(first) ** 0.5
+        expected = {"value": mean, "low": mean - margin, "high": mean + margin}
+        assert pair["difference"] == pytest.approx(expected, abs=0.004)
         assert pair["p_value"] == pytest.approx(compare_hits(first, second)["p_value"])
-        assert pair["images_needed"] == count_images_needed(pair["only_first"], pair["only_second"], 1000)
+        needed = count_images_needed(pair["only_first"], pair["only_second"], 1000, alpha=0.05 / 3)
+        assert pair["images_needed"] == needed
     assert pairs[1]["verdict"] == "better"
     assert compare_models({"c": hits["c"], "a": hits["a"]}, 100)[0]["verdict"] == "worse"
 
@@ -222,3 +220,12 @@ def test_groups_are_compared_by_welch_or_by_images():
     assert half["difference"]["high"] - half["difference"]["value"] == pytest.approx(t_quantile * stats.sem(values))
     with pytest.raises(UserError, match="0 and 3 seeds"):
         compare_groups({}, poor)
+
+
+def test_statsmodels_says_the_same():
+    generator = np.random.default_rng(0)
+    counts = np.concatenate([generator.integers(0, 60, (40, 2)), [[0, 0], [0, 1], [1, 0], [0, 30]]])
+    expected = [mcnemar([[5, first], [second, 7]], exact=True).pvalue for first, second in counts]
+    p_values = compute_mcnemar(counts[:, 0], counts[:, 1])
+    np.testing.assert_allclose(p_values, np.minimum(expected, 1), atol=1e-9)
+    np.testing.assert_allclose(adjust_holm(p_values), multipletests(p_values, method="holm")[1], atol=1e-9)

@@ -123,7 +123,6 @@ def test_training_without_validation_is_a_final_run(recipe, tiny_config, tmp_pat
         ("train.py", ["--push_to_hub=true"], "publish the finished run instead, by recipes/push.py"),
         ("eval.py", ["no/such/run"], "is not a folder"),
         ("eval.py", [], "MODEL"),
-        ("compare.py", ["runs/none"], "at least two"),
         ("compare.py", ["runs/none", "runs/none2"], "'runs/none' holds no results.json"),
         ("explore.py", ["--dataset=cifar11"], "dataset 'cifar11' is neither"),
         ("explore.py", ["--dataset=sample", "--map_images=2"], "map_images=2 is too few"),
@@ -204,7 +203,8 @@ def test_help_explains(recipe, script):
 
 def test_recipes_stay_thin():
     for path in (ROOT / "recipes").glob("*.py"):
-        assert len(path.read_text().splitlines()) <= 90, path.name
+        if path.name != "walkthrough.py":  # the lesson, mostly prose
+            assert len(path.read_text().splitlines()) <= 90, path.name
 
 
 def test_a_second_comparison_replaces_the_first_and_nothing_else(recipe, cnn_run, frozen_run, tmp_path):

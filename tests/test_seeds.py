@@ -28,7 +28,9 @@ def test_mean_and_deviation(folder, cnn_run):
     results = read_results(cnn_run)
     runs = read_seeds(folder, results)
     values = [results["metrics"]["test"]["accuracy"]["value"], 0.4, 0.7]
-    expected = {"mean": statistics.mean(values), "deviation": statistics.stdev(values), "count": 3}
+    mean, deviation = statistics.mean(values), statistics.stdev(values)
+    margin = 4.302652729911275 * deviation / 3**0.5  # Student's t with 2 degrees of freedom
+    expected = {"mean": mean, "deviation": deviation, "count": 3, "low": mean - margin, "high": mean + margin}
     assert summarize_seeds(runs) == pytest.approx(expected)
     assert summarize_seeds(runs, "metrics_tta") is None  # they have none
     assert summarize_seeds(runs[:1]) is None

@@ -1,10 +1,11 @@
 """Owns what several seeds of one recipe say together."""
 
-import statistics
+import json
 from pathlib import Path
 
 from ..errors import UserError
 from .results import read_results_file
+from .statistics import summarize_group
 
 FOLDER = "seeds"  # beside a published results.json: those of the recipe's other seeds, seed<N>.json
 
@@ -35,17 +36,34 @@ def describe_options(results: dict) -> dict:
     return {**recipe, "options": options, "command": None, "seed": None} | common
 
 
+def group_seeds(results: list[dict]) -> list[list[int]]:
+    """Positions of the runs that differ in nothing but the seed, each group in the given order.
+
+    A second run of one recipe with the same seed is a group of its own: it adds no seed.
+    """
+    groups: list[list[int]] = []
+    recipes = [json.dumps(describe_options(each), sort_keys=True) for each in results]
+    for i, each in enumerate(results):
+        for group in groups:
+            seeds = [results[j]["recipe"]["seed"] for j in group]
+            if recipes[group[0]] == recipes[i] and each["recipe"]["seed"] not in seeds:
+                group.append(i)
+                break
+        else:
+            groups.append([i])
+    return groups
+
+
 def summarize_seeds(runs: list[dict], section: str = "metrics") -> dict[str, float] | None:
-    """Mean and standard deviation (with n - 1) of test accuracy over seeds.
+    """Test accuracy over seeds.
 
     Args:
         runs: results of one recipe.
         section: "metrics", or "metrics_tta" for those with test-time augmentation.
 
     Returns:
-        `mean`, `deviation`, `count`; None for fewer than two runs, or where one lacks the section.
+        See `summarize_group`; None for fewer than two runs, or where one lacks the section.
     """
     if len(runs) < 2 or not all(section in run for run in runs):
         return None
-    values = [run[section]["test"]["accuracy"]["value"] for run in runs]
-    return {"mean": statistics.mean(values), "deviation": statistics.stdev(values), "count": len(values)}
+    return summarize_group([run[section]["test"]["accuracy"]["value"] for run in runs])

@@ -142,7 +142,8 @@ def compare_models(
     Returns:
         By pair: `first` and `second`; `difference` of the accuracies with its paired interval; images `only_first`
         and `only_second`; `p_value` and `p_adjusted`; `verdict` on the first: "better", "worse" or "tie" (at this
-        number of images); `images_needed`, see `count_images_needed`, None where no number would do.
+        number of images); `images_needed` at the level that Holm asks of the first pair, see `count_images_needed`,
+        None where no number would do.
 
     Raises:
         UserError: There are fewer than two models or no images, or the models' images differ in number.
@@ -157,8 +158,7 @@ def compare_models(
     accuracies, samples = matrix.mean(1), bootstrap_accuracies(matrix, resamples, seed)
     results = []
     for (i, j), p_value, p_adjusted in zip(pairs, p_values, adjust_holm(p_values), strict=True):
-        needed = count_images_needed(only[i, j], only[j, i], num_images)
-        verdict = "tie" if p_adjusted >= SIGNIFICANCE else "better" if only[i, j] > only[j, i] else "worse"
+        needed = count_images_needed(only[i, j], only[j, i], num_images, alpha=SIGNIFICANCE / len(pairs))
         results.append(
             {
                 "first": names[i],
@@ -168,11 +168,23 @@ def compare_models(
                 "only_second": int(only[j, i]),
                 "p_value": float(p_value),
                 "p_adjusted": float(p_adjusted),
-                "verdict": verdict,
+                "verdict": decide(p_adjusted, only[i, j], only[j, i]),
                 "images_needed": int(needed) if math.isfinite(needed) else None,
             }
         )
     return results
+
+
+def decide(p_adjusted: float, only_first: int, only_second: int) -> Literal["better", "worse", "tie"]:
+    """The verdict on the first of two models: the one rule of every comparison.
+
+    Args:
+        p_adjusted: of `compute_mcnemar`, after `adjust_holm`.
+        only_first, only_second: images that only one of them classified rightly.
+    """
+    if p_adjusted > SIGNIFICANCE or only_first == only_second:
+        return "tie"
+    return "better" if only_first > only_second else "worse"
 
 
 def stack_hits(hits: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,9 +17,10 @@ RIGHT, WRONG = "#00694D", "#B03A00"
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
-    with write_then_rename(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=130, bbox_inches="tight")
+    """Write a PNG or an SVG, by the path's suffix, whole or not at all; equal figures give equal files."""
+    options = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
+    with write_then_rename(path) as temporary, rc_context({"svg.hashsalt": path.stem}):
+        figure.savefig(temporary, format=path.suffix[1:], dpi=130, bbox_inches="tight", **options)
 
 
 def draw_learning_curves(histories: dict[str, list[dict[str, float]]]) -> Figure:

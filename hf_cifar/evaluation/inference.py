@@ -1,0 +1,100 @@
+"""Owns what models cost to use on this machine: latency, throughput, memory and size, measured in alternation."""
+
+import ctypes
+import logging
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel
+
+from ..errors import UserError
+from ..hardware import autocast, choose_device, choose_precision
+from ..models.loading import load_model
+from .cost import describe_environment
+from .speed import time_calls
+
+if TYPE_CHECKING:
+    from .comparison import Run
+
+logger = logging.getLogger(__name__)
+BATCH_SIZE = 64
+ROUNDS = 3
+SECONDS = 1.5  # of each timing, at most
+
+
+def measure_inference(runs: Sequence["Run"]) -> dict[str, dict | None]:
+    """Latency at batch 1, throughput at batch 64, memory and size of models, each timed in turn, three times over.
+
+    Args:
+        runs: with their weights.
+
+    Returns:
+        By folder: `latency_ms`, `throughput` (images/s), `peak_memory_bytes` (weights and what a batch adds at its
+        peak; None where the system does not tell), `size_bytes` of the weights' file, `hardware`, `precision`,
+        `energy_joules_per_image` (None: it is not measured here). None for a model that does not load.
+    """
+    device, precision = choose_device(), choose_precision()
+    hardware, calls, results = describe_environment(precision)["hardware"], {}, {}
+    for run in runs:
+        folder, image_size = str(run.folder), run.results["model"]["image_size"]
+        try:
+            model = load_model(folder)[0]
+        except UserError as error:
+            logger.warning("%s is not timed: %s", folder, error)
+            results[folder] = None
+            continue
+        calls[folder] = tuple(make_call(model, size, image_size, device) for size in (1, BATCH_SIZE))
+        with torch.inference_mode(), autocast(device, precision):
+            memory = measure_added_memory(calls[folder][1], device)
+        weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+        results[folder] = {
+            "latency_ms": 0.0, "throughput": 0.0,
+            "peak_memory_bytes": None if memory is None else memory + weights,
+            "size_bytes": (Path(folder) / "model.safetensors").stat().st_size,
+            "hardware": hardware, "precision": precision, "energy_joules_per_image": None,
+        }  # fmt: skip
+    times = {folder: ([], []) for folder in calls}
+    with torch.inference_mode(), autocast(device, precision):
+        for folder in tqdm([*calls] * ROUNDS, desc="Timing models", unit="model"):
+            for call, seconds in zip(calls[folder], times[folder], strict=True):
+                seconds.append(time_calls(call, device, SECONDS))
+    for folder, (single, batch) in times.items():
+        results[folder] |= {
+            "latency_ms": 1000 * statistics.median(single), "throughput": BATCH_SIZE / statistics.median(batch)
+        }  # fmt: skip
+    return results
+
+
+def make_call(model: PreTrainedModel, size: int, image_size: int, device: torch.device) -> Callable[[], object]:
+    """A forward pass on a batch of zeros."""
+    model = model.to(device, memory_format=torch.channels_last).eval()
+    images = torch.zeros(size, 3, image_size, image_size, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    return lambda: model(pixel_values=images)
+
+
+def measure_added_memory(call: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes that a call adds at its peak; None where the system does not tell."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what earlier calls freed would hide what this one takes
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+        before = read_status("VmRSS")
+        call()
+        return max(0, read_status("VmHWM") - before)
+    except (OSError, AttributeError, StopIteration):
+        return None
+
+
+def read_status(name: str) -> int:
+    """A figure of this process's memory, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
