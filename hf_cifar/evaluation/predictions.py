@@ -53,10 +53,11 @@ def predict_probabilities(
     model = model.to(device, memory_format=torch.channels_last).eval()
     # TimmWrapper's processor takes Pillow images; the others take a whole batch, which is faster.
     takes_pillow = hasattr(processor, "data_config")
+    bar = {"disable": True} if description is None else {}  # else TQDM_DISABLE decides
     probabilities, rows = [], np.arange(len(images)) if rows is None else rows
     with (
         autocast(device, precision),
-        tqdm(total=len(rows), desc=description, unit="image", disable=description is None) as progress,
+        tqdm(total=len(rows), desc=description, unit="image", **bar) as progress,
     ):
         for start in range(0, len(rows), batch_size):
             batch, logits = images[rows[start : start + batch_size]], 0.0
