@@ -33,7 +33,7 @@ def main() -> None:
     folder = Path(options.output_dir)
     check_output_folder(folder, REPORT_FILES)
     runs = load_runs(options.runs)
-    curve = load_runs(options.curve) if options.curve else None
+    curve = load_runs(options.curve, like=runs[0]) if options.curve else None
     comparison, paths = report_runs(
         runs, load_data_of(runs, source), folder, curve, options.reference_data, load_models=not options.no_models
     )

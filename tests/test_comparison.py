@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ import pytest
 from scipy.stats import binomtest
 
 from hf_cifar.errors import UserError
-from hf_cifar.evaluation.comparison import compare_runs, find_confusions, load_runs
+from hf_cifar.evaluation.comparison import compare_runs, load_runs
+from hf_cifar.evaluation.model_summary import find_confusions
 
+from . import made_runs
 from .made_runs import make_run
 
 
@@ -111,13 +114,53 @@ def test_predictions_that_are_not_finite_are_refused(tmp_path):
         load_runs([str(folder)])
 
 
+def test_probabilities_of_other_classes_are_refused(tmp_path):
+    folder = make_run(tmp_path / "a")
+    frame = pd.read_parquet(folder / "predictions/test.parquet")
+    frame.assign(probability_zebra=0.0).to_parquet(folder / "predictions/test.parquet")
+    with pytest.raises(UserError, match="has 11 classes; allowed: the 10 of results.json"):
+        load_runs([str(folder)])
+
+
+def test_a_curve_on_other_test_images_is_refused(tmp_path):
+    runs = load_runs([str(make_run(tmp_path / "a"))])
+    other = str(make_run(tmp_path / "b", num_images=50))
+    with pytest.raises(UserError, match="their test sets differ"):
+        load_runs([other], like=runs[0])
+    with pytest.raises(UserError, match="their test sets differ"):
+        compare_runs(runs, curve=load_runs([other]))
+
+
+def test_a_class_without_images_leaves_its_scores_out(tmp_path, monkeypatch):
+    index, labels, data = made_runs.make_data(300, 10)
+    monkeypatch.setattr(made_runs, "make_data", lambda *_: (index, np.where(labels == 3, 4, labels), data))
+    folders = [make_run(tmp_path / name, name, num_images=300) for name in ("A", "B")]
+    comparison = compare_runs(load_runs(list(map(str, folders))))
+    scores = comparison["models"][0]["scores"]
+    assert [name for name, score in scores.items() if score is None] == ["balanced_accuracy", "roc_auc"]
+
+
 def test_ten_models_take_seconds(tmp_path):
-    """10,000 resamples of 10 models; the full 10,000 images take 2 CPU-seconds (see docs/comparing.md)."""
+    """10,000 resamples of 10 models on 500 images."""
     folders = [make_run(tmp_path / str(k), f"Model {k}", accuracy=0.9 + 0.005 * k) for k in range(10)]
     runs = load_runs(list(map(str, folders)))
     started = time.process_time()
     comparison = compare_runs(runs)
     assert time.process_time() - started < 15 and len(comparison["pairs"]) == 45
+
+
+@pytest.mark.slow
+def test_ten_models_on_all_test_images_take_seconds(tmp_path):
+    folders = [
+        make_run(tmp_path / str(k), f"Model {k}", accuracy=0.9 + 0.005 * k, num_images=10_000) for k in range(10)
+    ]
+    runs = load_runs(list(map(str, folders)))
+    tracemalloc.start()
+    started = time.process_time()
+    compare_runs(runs)
+    seconds, peak = time.process_time() - started, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert seconds < 30 and peak < 1e9
 
 
 def test_runs_of_one_name_are_told_apart(cnn_run, tmp_path):

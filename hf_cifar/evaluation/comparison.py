@@ -18,17 +18,15 @@ from ..errors import UserError
 from ..hardware import choose_precision
 from .cost import describe_environment
 from .data_efficiency import describe_curve
-from .measure import measure_calibration
-from .metrics import compute_all_metrics
+from .model_summary import describe_model
 from .predictions import get_probabilities, read_predictions
 from .results import get_source, read_results
 from .scores import check_predictions
 from .seeds import group_seeds
-from .statistics import compare_groups, compare_models, summarize_group
+from .statistics import compare_groups, compare_models
 from .tradeoffs import describe_tradeoffs, discuss, find_fronts
 
 SCHEMA_VERSION = 1
-SCORES = ("top_5_accuracy", "balanced_accuracy", "kappa", "matthews", "roc_auc", "brier", "calibration_error")
 
 
 @dataclass
@@ -61,40 +59,61 @@ class Run:
         return self.predicted == self.labels
 
 
-def load_runs(folders: Sequence[str], minimum: int = 1) -> list[Run]:
+def load_runs(folders: Sequence[str], minimum: int = 1, like: Run | None = None) -> list[Run]:
     """Read runs and check that they can be compared.
+
+    Args:
+        folders: of the runs.
+        minimum: how many there must be.
+        like: a run whose test set they must have, too.
 
     Raises:
         UserError: Fewer than `minimum`, one is not finished or not finite, or their test images differ.
     """
     if len(folders) < minimum:
         raise UserError(f"{len(folders)} run given; a comparison needs at least {minimum} run folders")
-    runs = []
-    for folder in map(Path, folders):
-        results = read_results(folder)
-        predictions = read_predictions(folder / "predictions" / "test.parquet")
-        runs.append(Run(results["model"]["name"], folder, results, predictions))
-        try:
-            check_predictions(runs[-1].probabilities, runs[-1].labels)
-        except UserError as error:
-            raise UserError(f"{folder}/predictions/test.parquet: {error}") from error
+    runs = [read_run(Path(folder)) for folder in folders]
     if len({run.folder.resolve() for run in runs}) < len(runs):
-        raise UserError(f"a run folder is given twice ({', '.join(folders)}); give each once")
+        raise UserError(f"a run folder is given twice ({', '.join(map(str, folders))}); give each once")
     names = [run.name for run in runs]
     for run in runs:  # two runs of one name are told apart by their folders
         if names.count(run.name) > 1:
             run.name = f"{run.name} ({run.folder})"
-    first = runs[0]
-    for run in runs[1:]:
-        if run.results["data"]["hashes"]["test"] != first.results["data"]["hashes"]["test"]:
-            raise UserError(
-                f"{run.folder} was tested on {run.results['data']['name']} and {first.folder} on "
-                f"{first.results['data']['name']}: their test sets differ (by SHA-256). Compare runs on one test set"
-            )
-    for run in runs:
-        if not run.predictions[["index", "label"]].equals(first.predictions[["index", "label"]]):
-            raise UserError(f"{run.folder}/predictions/test.parquet covers other test images; make the run again")
+        check_same_test_set(like or runs[0], run)
     return runs
+
+
+def read_run(folder: Path) -> Run:
+    """One run.
+
+    Raises:
+        UserError: It is not finished, or its predictions are damaged.
+    """
+    results, path = read_results(folder), folder / "predictions" / "test.parquet"
+    run = Run(results["model"]["name"], folder, results, read_predictions(path))
+    try:
+        check_predictions(run.probabilities, run.labels)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    found, expected = run.probabilities.shape[1], len(results["data"]["class_names"])
+    if found != expected:
+        raise UserError(f"{path} has {found} classes; allowed: the {expected} of results.json. Make the run again")
+    return run
+
+
+def check_same_test_set(first: Run, run: Run) -> None:
+    """Check that two runs were tested on the same images.
+
+    Raises:
+        UserError: They were not.
+    """
+    if run.results["data"]["hashes"]["test"] != first.results["data"]["hashes"]["test"]:
+        raise UserError(
+            f"{run.folder} was tested on {run.results['data']['name']} and {first.folder} on "
+            f"{first.results['data']['name']}: their test sets differ (by SHA-256). Compare runs on one test set"
+        )
+    if not run.predictions[["index", "label"]].equals(first.predictions[["index", "label"]]):
+        raise UserError(f"{run.folder}/predictions/test.parquet covers other test images; make the run again")
 
 
 def load_data_of(runs: list[Run], source: SourceArguments) -> ImageData:
@@ -121,7 +140,12 @@ def compare_runs(
         runs: one or more, from `load_runs`.
         inference: by run folder, what `measure_inference` gave; None where a model could not be loaded.
         curve: runs at several numbers of training images, for `data_efficiency`.
+
+    Raises:
+        UserError: The curve's runs were tested on other images.
     """
+    for run in curve or ():
+        check_same_test_set(runs[0], run)
     members = group_runs(runs)
     shown = {name: seeds[0] for name, seeds in members.items()}
     models = [
@@ -165,68 +189,6 @@ def group_runs(runs: list[Run]) -> dict[str, list[Run]]:
     }
 
 
-def describe_model(name: str, seeds: list[Run], inference: dict | None) -> dict:
-    """One entry of `models`; its numbers are those of the first seed, but for `seed_summary`."""
-    run = seeds[0]
-    results, model, cost = run.results, run.results["model"], run.results["cost"]
-    metrics = results["metrics"]["test"]
-    if "scores" not in metrics:  # written by an earlier version
-        metrics = compute_all_metrics(run.probabilities, run.labels, results["data"]["class_names"])
-    scores = {f"macro_{key}": metrics["macro"][key] for key in ("f1", "precision", "recall")}
-    scores |= {key: metrics["scores"].get(key) for key in SCORES}
-    scores["negative_log_likelihood"] = metrics["negative_log_likelihood"]
-    scores["calibration_error_scaled"] = find_calibration(run)["test"].get("after", {}).get("calibration_error")
-    tta = results.get("metrics_tta", {}).get("test")
-    accuracies = [each.results["metrics"]["test"]["accuracy"]["value"] for each in seeds]
-    return {
-        "name": name,
-        "kind": "cnn" if model["base_model"] is None else "transfer",
-        "run": str(run.folder),
-        "seeds": len(seeds),
-        "accuracy": metrics["accuracy"],
-        "accuracy_tta": tta and tta["accuracy"],
-        "seed_summary": describe_seeds(accuracies),
-        "scores": {key: keep_defined(score) for key, score in scores.items()},
-        "most_confused": find_confusions(metrics["confusion_matrix"], results["data"]["class_names"], 5),
-        "cost": {
-            **{key: cost[key] for key in ("train_seconds", "feature_seconds", "train_images_per_second", "epochs")},
-            "peak_memory_bytes": cost["peak_memory_bytes"],
-            "hardware": results["environment"]["hardware"],
-            "date": results["environment"]["date"],
-            "train_images": results["data"]["sizes"]["train"],
-        },
-        "model": {
-            **{key: model[key] for key in ("parameters", "flops_per_image", "image_size", "type")},
-            "base_model": (model["base_model"] or {}).get("name"),
-        },
-        "inference": inference,
-        "robustness": results.get("robustness"),
-    }
-
-
-def keep_defined(score: dict | None) -> dict | None:
-    """A score with its interval; None where either is undefined."""
-    if score is None or score["value"] is None or score["low"] is None:
-        return None
-    return {key: score[key] for key in ("value", "low", "high")}
-
-
-def describe_seeds(accuracies: list[float]) -> dict | None:
-    """`seed_summary`: None for one seed."""
-    if len(accuracies) < 2:
-        return None
-    summary = summarize_group(accuracies)
-    return {"standard_deviation": summary.pop("deviation"), **summary}
-
-
-def find_calibration(run: Run) -> dict:
-    """A run's `calibration`, from its results or, of an earlier version, from its predictions."""
-    if "calibration" in run.results:
-        return run.results["calibration"]
-    path = run.folder / "predictions" / "validation.parquet"
-    return measure_calibration(run.predictions, read_predictions(path) if path.is_file() else None)
-
-
 def describe_pairs(shown: dict[str, Run]) -> list[dict]:
     """Verdicts on each pair of models, by `compare_models`, with a sentence."""
     if len(shown) < 2:
@@ -250,7 +212,7 @@ def word_pair(pair: dict, num_images: int) -> str:
     points = "{:+.2f} points, 95 % interval {:+.2f} to {:+.2f}".format(
         *(100 * difference[key] for key in ("value", "low", "high"))
     )
-    only = f"{pair['only_first']:,} images are right by the first alone, {pair['only_second']:,} by the second alone"
+    only = f"the first alone is right on {pair['only_first']:,}, the second alone on {pair['only_second']:,}"
     adjusted = f"adjusted p {format_p(pair['p_adjusted'])}"
     if pair["verdict"] != "tie":
         return f"{first} is {pair['verdict']} than {second}: {points}; {only} ({adjusted})."
@@ -280,13 +242,3 @@ def describe_seed_groups(members: dict[str, list[Run]]) -> list[dict]:
                 result["p_value"] = None
             groups.append({"first": first, "second": second, **result})
     return groups
-
-
-def find_confusions(matrix: list[list[int]], class_names: list[str], count: int = 3) -> list[tuple[str, str, int]]:
-    """The most frequent confusions: true class, predicted class, images."""
-    cells = [
-        (class_names[row], class_names[column], int(value))
-        for (row, column), value in np.ndenumerate(np.array(matrix))
-        if row != column and value
-    ]
-    return sorted(cells, key=lambda cell: -cell[2])[:count]

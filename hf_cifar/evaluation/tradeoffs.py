@@ -41,7 +41,7 @@ def find_fronts(models: list[dict]) -> list[dict]:
     fronts = []
     for key, label, unit in FRONTS:
         costs = [get_cost(model, key) for model in models]
-        if not all(costs) or key == "train_seconds" and not share_hardware(models):
+        if None in costs or key == "train_seconds" and not share_hardware(models):
             continue
         pairs = [(cost, -model["accuracy"]["value"]) for cost, model in zip(costs, models, strict=True)]
         front = [
@@ -89,85 +89,96 @@ def describe_tradeoffs(models: list[dict], pairs: list[dict], curve: dict | None
     return axes
 
 
-def make_axis(axis: str, label: str, unit: str, better: str, values: dict, winner: str | None, sentence: str) -> dict:
-    """One entry of `tradeoffs`; values that were not measured are left out."""
+def make_axis(axis: str, label: str, unit: str, better: str, values: dict, leaders: list[str], sentence: str) -> dict:
+    """One entry of `tradeoffs`; values that were not measured are left out.
+
+    `leaders` are the best and those that tie with it; the winner is a single one, else "tie", or None without any.
+    """
     kept = {name: value for name, value in values.items() if value is not None}
+    winner = None if not leaders else leaders[0] if len(leaders) == 1 else "tie"
     return {
         "axis": axis, "label": label, "unit": unit, "better": better, "values": kept, "winner": winner,
-        "sentence": sentence,
+        "leaders": leaders, "sentence": sentence,
     }  # fmt: skip
+
+
+def judge(fields: tuple, texts: dict[str, str], leaders: list[str], why: str, reason: str | None, ratio: str) -> dict:
+    """An axis whose models are ranked, and the sentence that says who leads, ties and follows.
+
+    Args:
+        fields: the first of `make_axis`, with values by name.
+        texts: values as people read them, the best model first.
+        leaders: the best and those that tie with it.
+        why: what makes a tie.
+        reason: why the axis is not decided, if so.
+        ratio: said of the one that follows a single leader.
+    """
+    missing = [name for name, value in fields[-1].items() if value is None]
+    if reason is None and missing:
+        reason = f"it was not measured for {join(missing)}"
+    if reason is not None:
+        return make_axis(*fields, [], f"Not decided, since {reason}.")
+    said = {name: f"{name} ({text})" for name, text in texts.items()}
+    rest = [name for name in texts if name not in leaders]
+    if len(texts) == 1:
+        return make_axis(*fields, [], f"{join(list(said.values()))}; there is nothing to compare it with.")
+    if not rest:
+        return make_axis(*fields, leaders, f"A tie ({why}): {join([said[name] for name in leaders])}.")
+    if len(leaders) > 1:
+        follow = "follows" if len(rest) == 1 else "follow"
+        sentence = f"{join([said[name] for name in leaders])} tie at the top ({why}); {join(rest)} {follow}."
+        return make_axis(*fields, leaders, sentence)
+    return make_axis(*fields, leaders, f"{leaders[0]} leads with {texts[leaders[0]]}; {said[rest[0]]} follows{ratio}.")
 
 
 def judge_accuracy(models: list[dict], pairs: list[dict]) -> dict:
     """The winner is better than each other model, by the verdicts on pairs."""
     values = {model["name"]: model["accuracy"] for model in models}
-    best = max(models, key=lambda model: model["accuracy"]["value"])["name"]
-    score = f"{100 * values[best]['value']:.2f} %"
-    level = []
+    ranked = sorted(values, key=lambda name: -values[name]["value"])
+    leaders = ranked[:1]
     for pair in pairs:
-        if best in (pair["first"], pair["second"]) and pair["verdict"] in ("tie", "identical"):
-            level.append(pair["second"] if pair["first"] == best else pair["first"])
-    if len(models) == 1:
-        winner, sentence = None, f"{best} reaches {score}; there is nothing to compare it with."
-    elif level:
-        winner, sentence = "tie", f"{best} has the highest accuracy, {score}, but is a tie with {join(level)}."
-    else:
-        winner, sentence = best, f"{best} wins with {score}."
-    return make_axis("accuracy", "Accuracy", "%", "higher", values, winner, sentence)
+        if ranked[0] in (pair["first"], pair["second"]) and pair["verdict"] in ("tie", "identical"):
+            leaders.append(pair["second"] if pair["first"] == ranked[0] else pair["first"])
+    texts = {name: f"{100 * values[name]['value']:.2f} %" for name in ranked}
+    fields = ("accuracy", "Accuracy", "%", "higher", values)
+    return judge(fields, texts, leaders, "no difference is found", None, "")
 
 
 def judge_data(curve: dict | None) -> dict:
-    """The winner leads at the smallest number of labels that all recipes were trained with."""
+    """The winner is better than each other recipe at the fewest labels that all were trained with and one is ahead."""
     fields = ("data_needed", "Data needed", "labels", "lower", {})
     if curve is None or len(curve["groups"]) < 2:
-        return make_axis(*fields, None, "Not measured: it takes runs at several numbers of labels (--curve).")
+        return make_axis(*fields, [], "Not measured: it takes runs at several numbers of labels (--curve).")
     budgets = [{p["images"] for p in curve["points"] if p["group"] == name} for name in curve["groups"]]
-    shared = set.intersection(*budgets)
+    sentence, shared = curve["sentences"][0], set.intersection(*budgets)
     if not shared:
-        return make_axis(*fields, None, curve["sentences"][0])
-    lead = find_lead([point for point in curve["points"] if point["images"] == min(shared)])
-    return make_axis(*fields, lead["group"] if lead else "tie", curve["sentences"][0])
+        return make_axis(*fields, [], sentence)
+    leads = (find_lead(curve["comparisons"], curve["groups"], images) for images in sorted(shared))
+    lead = next(filter(None, leads), None)
+    return make_axis(*fields, [lead] if lead else curve["groups"], sentence)
 
 
 def judge_cost(axis: str, label: str, unit: str, values: dict[str, float | None], reason: str | None) -> dict:
     """The winner costs less than each other model by more than `MARGIN`."""
-    fields = (axis, label, unit, "lower", values)
     known = {name: value for name, value in values.items() if value is not None}
-    if reason or len(known) < len(values):
-        reason = reason or f"it was not measured for {join([name for name in values if name not in known])}"
-        return make_axis(*fields, None, f"Not decided, since {reason}.")
     ranked = sorted(known, key=known.get)
-    best = ranked[0]
-    if len(ranked) == 1:
-        return make_axis(*fields, None, f"{best}: {show(known[best], unit)}; there is nothing to compare it with.")
-    level = [name for name in ranked[1:] if known[name] - known[best] <= MARGIN * known[name]]
-    if level:
-        return make_axis(
-            *fields, "tie", f"{best} and {join(level)} are within {MARGIN:.0%}: {show(known[best], unit)}."
-        )
-    second = ranked[1]
-    times = known[second] / max(known[best], 1e-9)
-    sentence = f"{best} wins with {show(known[best], unit)}; {second} takes {times:.1f} times as much."
-    return make_axis(*fields, best, sentence)
+    leaders = [name for name in ranked if known[name] - known[ranked[0]] <= MARGIN * known[name]]
+    same = len({known[name] for name in leaders}) == 1
+    behind = ranked[len(leaders)] if len(leaders) < len(ranked) else None
+    ratio = f", {known[behind] / known[ranked[0]]:.1f} times as much" if behind and known[ranked[0]] > 0 else ""
+    texts = {name: show(known[name], unit) for name in ranked}
+    why = "the same" if same else f"within {100 * MARGIN:.0f} %"
+    return judge((axis, label, unit, "lower", values), texts, leaders, why, reason, ratio)
 
 
 def judge_intervals(axis: str, label: str, better: str, values: dict[str, dict | None], reason: str | None) -> dict:
     """The winner's interval lies clear of all others': stricter than a paired test, which these scores do not have."""
-    fields = (axis, label, "%", better, values)
+    sign, near, far = (1, "low", "high") if better == "higher" else (-1, "high", "low")
     known = {name: value for name, value in values.items() if value is not None}
-    if reason or len(known) < len(values):
-        reason = reason or f"it was not measured for {join([name for name in values if name not in known])}"
-        return make_axis(*fields, None, f"Not decided, since {reason}.")
-    sign = 1 if better == "higher" else -1
-    best = max(known, key=lambda name: sign * known[name]["value"])
-    score = f"{100 * known[best]['value']:.1f} %"
-    if len(known) == 1:
-        return make_axis(*fields, None, f"{best}: {score}; there is nothing to compare it with.")
-    low, high = ("low", "high") if better == "higher" else ("high", "low")
-    level = [name for name in known if name != best and sign * known[name][high] >= sign * known[best][low]]
-    if level:
-        return make_axis(*fields, "tie", f"{best} has {score}, but its interval meets that of {join(level)}: a tie.")
-    return make_axis(*fields, best, f"{best} wins with {score}; no other interval meets its own.")
+    ranked = sorted(known, key=lambda name: -sign * known[name]["value"])
+    leaders = [name for name in ranked if sign * known[name][far] >= sign * known[ranked[0]][near]]
+    texts = {name: f"{100 * known[name]['value']:.1f} %" for name in ranked}
+    return judge((axis, label, "%", better, values), texts, leaders, "the intervals overlap", reason, "")
 
 
 def discuss(models: list[dict], axes: list[dict]) -> list[str]:
@@ -175,7 +186,6 @@ def discuss(models: list[dict], axes: list[dict]) -> list[str]:
     if len(models) == 1:
         return [f"There is one model, so nothing is compared. {axes[0]['sentence']}"]
     kinds = {model["name"]: model["kind"] for model in models}
-    both = set(kinds.values()) == {"cnn", "transfer"}
     paragraphs = []
     for title, names in (
         ("Accuracy", ("accuracy",)),
@@ -184,27 +194,25 @@ def discuss(models: list[dict], axes: list[dict]) -> list[str]:
         ("Data", ("data_needed",)),
     ):
         chosen = [axis for axis in axes if axis["axis"] in names]
-        parts = [f"{axis['label']}: {word_winner(axis, kinds, both)}{axis['sentence']}" for axis in chosen]
+        parts = [f"{axis['label']}: {word_winner(axis, kinds)}{axis['sentence']}" for axis in chosen]
         paragraphs.append(parts[0] if len(parts) == 1 else f"{title}. {' '.join(parts)}")
     return [*paragraphs, advise(axes, kinds)]
 
 
-def word_winner(axis: dict, kinds: dict[str, str], both: bool) -> str:
-    """Who wins an axis, by kind where there are both kinds, before the sentence that says more."""
-    winner = axis["winner"]
-    if winner is None:  # the sentence says why
+def word_winner(axis: dict, kinds: dict[str, str]) -> str:
+    """Which kind wins an axis, where there are both kinds; the sentence after it says who does."""
+    if set(kinds.values()) != {"cnn", "transfer"} or not axis["leaders"] or not set(axis["leaders"]) <= set(kinds):
         return ""
-    if winner == "tie":
-        return "a tie. "
-    return f"{KINDS[kinds[winner]]} wins. " if both and winner in kinds else f"{winner} wins. "
+    leading = {kinds[name] for name in axis["leaders"]}
+    return f"{KINDS[leading.pop()]} wins. " if len(leading) == 1 else "a tie. "
 
 
 def advise(axes: list[dict], kinds: dict[str, str]) -> str:
-    """What to take for which need; nothing where no axis has a winner."""
+    """What to take for which need; nothing where all models tie on each axis."""
     needs: dict[str, list[str]] = {}
     for axis in axes:
-        if axis["winner"] in kinds:
-            needs.setdefault(axis["winner"], []).append(NEEDS[axis["axis"]])
+        if axis["leaders"] and set(axis["leaders"]) < set(kinds):
+            needs.setdefault(join(axis["leaders"], "or"), []).append(NEEDS[axis["axis"]])
     if not needs:
         return "No axis has a clear winner: take whichever is the simplest to keep."
     parts = [
@@ -213,9 +221,9 @@ def advise(axes: list[dict], kinds: dict[str, str]) -> str:
     return f"What to take: {'; '.join(parts)}."
 
 
-def join(names: list[str]) -> str:
+def join(names: list[str], word: str = "and") -> str:
     """As in "a, b and c"."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
 def show(value: float, unit: str) -> str:

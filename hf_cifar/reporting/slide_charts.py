@@ -123,7 +123,7 @@ def add_scatter_chart(
 
 
 def repeat_last(series: Series, length: int) -> Series:
-    """A series whose last point is there several times: LibreOffice loses a first series that is shorter than others."""
+    """A series whose last point is there several times: LibreOffice loses a first one that is shorter than others."""
     missing = length - len(series.values)
     errors = None if series.errors is None else np.pad(series.errors, ((0, 0), (0, missing)), mode="edge")
     values, places = ([*each, *[each[-1]] * missing] for each in (series.values, series.places))

@@ -17,8 +17,9 @@ from ..data.table import ImageData
 from ..data.transforms import Preprocessing
 from ..errors import UserError
 from ..evaluation.activation_maps import compute_activation_maps
-from ..evaluation.comparison import Run, find_calibration, find_confusions
+from ..evaluation.comparison import Run
 from ..evaluation.mistakes import compare_with_people, find_suspected_labels, rank_confident_mistakes, split_by_hits
+from ..evaluation.model_summary import find_calibration, find_confusions
 from ..hardware import autocast, choose_device, choose_precision
 from ..models.image_processors import read_preprocessing
 from ..models.loading import find_classifier, load_model
