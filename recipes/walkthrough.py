@@ -341,15 +341,19 @@ show(draw_learning_curves({"CNN": cnn_outcome.history}), "loss and validation ac
 best, last = max(cnn_outcome.history, key=lambda row: row["validation_accuracy"]), cnn_outcome.history[-1]
 stopped = cnn_outcome.epochs < args.num_train_epochs
 gap = last["validation_loss"] - last["loss"]
+falls = last["validation_loss"] == min(row["validation_loss"] for row in cnn_outcome.history)
+advice = (
+    "Validation loss was lowest in the last epoch, so longer training may still help."
+    if falls
+    else "Validation loss was lower before: the network begins to learn its images by heart, and more images or more "
+    "augmentation may help more than more epochs."
+)
 say(f"{'Early stopping ended the run' if stopped else 'The run used all its epochs'}: {cnn_outcome.epochs:.0f} of "
     f"{args.num_train_epochs:.0f}. The best epoch is {best['epoch']:.0f}, with {best['validation_accuracy']:.1%} of "
     f"the validation images; its weights are kept. It took {format_seconds(cnn_outcome.train_seconds)}, at "
     f"{cnn_outcome.train_images_per_second:,.0f} images per second, in {get_precision(args)}.\n\n"
-    f"In the last epoch, validation loss minus training loss is {gap:+.2f}. "
-    + ("Validation is the easier task here: its images are not augmented, and dropout is off. The network has not "
-       "learnt its images by heart, so longer training may still help." if gap < 0 else
-       "The network does better on images that it has seen: it begins to learn them by heart. More images or more "
-       "augmentation would help more than more epochs."))  # fmt: skip
+    f"In the last epoch, validation loss minus training loss is {gap:+.2f}. (Training has the harder task: its images "
+    f"are augmented, and dropout is on.) {advice}")  # fmt: skip
 
 # %% [markdown]
 """
@@ -570,10 +574,11 @@ table = pd.DataFrame(
 )
 display(table)
 low, value, high = (100 * pair["difference"][key] for key in ("low", "value", "high"))
+p_text = "< 0.0001" if pair["p_value"] < 1e-4 else f"= {pair['p_value']:.4f}"
 is_tie = pair["verdict"] not in ("better", "worse")
 say(f"CNN minus transfer: **{value:+.2f} points**, 95 % interval {low:+.2f} to {high:+.2f}. They disagree on "
     f"{pair['only_first'] + pair['only_second']:,} images, of which the CNN wins {pair['only_first']:,} and transfer "
-    f"{pair['only_second']:,}: p = {pair['p_value']:.2g}.\n\n"
+    f"{pair['only_second']:,}: p {p_text}.\n\n"
     + ("**A tie at this sample size.** " + (f"About {pair['images_needed']:,} test images would be needed to tell."
                                             if pair["images_needed"] else "They are equally accurate.")
        if is_tie else f"**The {'CNN' if pair['verdict'] == 'better' else 'transfer model'} is better** on images such "
