@@ -101,7 +101,7 @@ def make_pairs(names: list[str], verdict: str | None) -> list[dict]:
 
 def make_tradeoffs(models: list[dict], is_full: bool) -> list[dict]:
     def axis(name: str, label: str, unit: str, better: str, values: dict | None, winner: str | None) -> dict:
-        sentence = f"{label}: {winner} leads." if winner else f"{label} was not measured for every model."
+        sentence = f"{winner} leads." if winner else "Not decided, since it was not measured for every model."
         return {"axis": name, "label": label, "unit": unit, "better": better, "values": values or {},
                 "winner": winner, "sentence": sentence}  # fmt: skip
 

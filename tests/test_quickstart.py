@@ -9,6 +9,7 @@ import pytest
 
 from hf_cifar.data.split import CIFAR10_VALIDATION_SHA256
 from hf_cifar.evaluation.results import read_results
+from hf_cifar.reporting.report import REPORT_FILES
 
 from .conftest import ROOT
 
@@ -29,8 +30,12 @@ def test_quickstart_on_the_sample(tmp_path):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "SMOKE: on the bundled sample" in result.stdout and "NOTE: measured on the bundled sample" in result.stdout
-    for name in ("cnn/results.json", "efficientnet-lite0/results.json", "comparison/report.html"):
-        assert (tmp_path / "quickstart" / name).is_file()
+    for name in (
+        "cnn/results.json",
+        "efficientnet-lite0/results.json",
+        *(f"comparison/{name}" for name in REPORT_FILES),
+    ):
+        assert (tmp_path / "quickstart" / name).exists()
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from pptx import Presentation
 from pptx.util import Pt
 
 from hf_cifar.reporting.slide_charts import Series, repeat_last
+from hf_cifar.reporting.slide_shapes import keep_together
 from hf_cifar.reporting.slides import write_slides
 
 from .report_cases import CASES, make_runs, make_understanding
@@ -70,6 +71,46 @@ def test_text_is_large_enough_and_says_something(deck):
                 for paragraph in shape.text_frame.paragraphs:
                     for run in paragraph.runs:
                         assert run.font.size is None or run.font.size >= Pt(12)
+
+
+def count_lines(text: str, width: float, size: float) -> int:
+    """Lines that a text takes if each letter is as wide as Arial's are on average, broken at spaces."""
+    per_line, lines, used = width / (0.46 * size), 1, 0
+    for word in text.split(" "):
+        if used and used + len(word) > per_line:
+            lines, used = lines + 1, 0
+        used += len(word) + 1
+    return lines
+
+
+def test_text_fits_where_it_is(deck):
+    for slide in Presentation(deck).slides:
+        for shape in slide.shapes:
+            if shape.has_text_frame:
+                runs = [paragraph.runs[0] for paragraph in shape.text_frame.paragraphs]
+                size = runs[0].font.size.pt
+                lines = sum(count_lines(run.text, shape.width.pt - 8, size) + 0.33 for run in runs) - 0.33
+                assert lines * 1.2 * size <= shape.height.pt, shape.text_frame.text
+            elif shape.has_table:
+                for row in shape.table.rows:
+                    for cell, column in zip(row.cells, shape.table.columns, strict=True):
+                        size = cell.text_frame.paragraphs[0].runs[0].font.size.pt
+                        lines = count_lines(cell.text_frame.text, column.width.pt - 15, size)
+                        assert lines * 1.2 * size + 5 <= row.height.pt, cell.text_frame.text
+
+
+def test_pictures_charts_and_tables_are_described(deck):
+    for slide in Presentation(deck).slides:
+        for shape in slide.shapes:
+            if not shape.has_text_frame:
+                assert len(shape._element.xpath(".//p:cNvPr")[0].get("descr")) > 10
+
+
+def test_numbers_stay_with_their_units():
+    parts = keep_together("95.68 ± 0.10 % [95.3, 96.1], 9.92 M on 160 px in 8 s or 12 seasons").split(" ")
+    assert " | ".join(parts).replace("\xa0", "_") == (
+        "95.68_±_0.10_% | [95.3,_96.1], | 9.92_M | on | 160_px | in | 8_s | or | 12 | seasons"
+    )
 
 
 def test_curves_are_of_one_length():

@@ -20,10 +20,12 @@ MAX_PAIRS = 30  # more lines than that cannot be read
 def draw_comparison(comparison: dict) -> tuple[dict[str, Figure], dict[str, str]]:
     """Every figure that the comparison has numbers for, and what each shows, by file stem."""
     figures, captions = {"accuracies": draw_accuracies(comparison)}, {}
-    captions["accuracies"] = (
-        "Test accuracy with 95 % intervals (bootstrap over test images); hollow: with test-time augmentation, "
-        "a bar: mean over seeds."
-    )
+    parts = ["Test accuracy with 95 % intervals (bootstrap over test images)"]
+    if any(model["accuracy_tta"] for model in comparison["models"]):
+        parts.append("hollow: with test-time augmentation")
+    if any(model["seed_summary"] for model in comparison["models"]):
+        parts.append("grey bar: 95 % interval of the mean over seeds")
+    captions["accuracies"] = f"{'; '.join(parts)}."
     if comparison["pairs"]:
         figures["differences"] = draw_differences(comparison)
         captions["differences"] = (

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 
+from ..evaluation.tradeoffs import get_cost, join
 from .formatting import format_count, format_estimate, format_seconds
 
 Rows = list[list[str]]  # the heading first
@@ -62,11 +63,6 @@ def format_value(value: dict | float | None, unit: str) -> str:
     return f"{number:.3g} {unit}"
 
 
-def get_training_seconds(model: dict) -> float:
-    """Training, the features of a frozen backbone included."""
-    return model["cost"]["train_seconds"] + (model["cost"].get("feature_seconds") or 0)
-
-
 def make_rows(comparison: dict, lines: Iterable[tuple[str, Callable[[dict], str]]]) -> Rows:
     """A column per model and a line per (name, how to show it); lines that no model has are left out."""
     models = comparison["models"]
@@ -116,7 +112,7 @@ def make_cost_rows(comparison: dict) -> Rows:
         ("kind", lambda model: KINDS.get(model["kind"], model["kind"])),
         ("starts from", lambda model: get_base_name(model) or "random weights"),
         ("training images", show("cost", "train_images", "{:,.0f}".format)),
-        ("training time", lambda model: format_seconds(get_training_seconds(model))),
+        ("training time", lambda model: format_seconds(get_cost(model, "train_seconds"))),
         ("of which frozen features", show("cost", "feature_seconds", lambda v: format_seconds(v) if v else MISSING)),
         ("epochs", show("cost", "epochs", "{:g}".format)),
         ("training, images/s", show("cost", "train_images_per_second", "{:,.0f}".format)),
@@ -162,9 +158,12 @@ def make_pair_rows(comparison: dict) -> Rows:
 def make_tradeoff_rows(comparison: dict) -> Rows:
     """Each axis: every model's number, and who wins."""
     names = [model["name"] for model in comparison["models"]]
+    short = shorten_names(names, 34)  # in the last column, which a phone shows narrow
     rows = [["", *names, "wins"]]
     for axis in comparison["tradeoffs"]:
-        winner = axis["winner"] or ("not measured" if len(axis["values"]) < len(names) else MISSING)
+        winner = short.get(axis["winner"], axis["winner"]) or (
+            "not measured" if len(axis["values"]) < len(names) else MISSING
+        )
         cells = [format_value(axis["values"].get(name), axis["unit"]) for name in names]
         rows.append([f"{axis['label']} ({axis['better']} is better)", *cells, winner])
     return rows
@@ -272,13 +271,13 @@ def list_next_steps(comparison: dict) -> list[str]:
             f"Settle {pair['first']} against {pair['second']}: it takes about {pair['images_needed']:,} test images."
         )
     if alone := [model["name"] for model in models if model["seeds"] < 2]:
-        steps.append(f"Train more seeds (recipes/train.py --seed) of {', '.join(alone)}.")
+        steps.append(f"Train more seeds (recipes/train.py --seed) of {join(alone)}.")
     if not all(model["robustness"] for model in models):
         steps.append("Measure robustness to corrupted images: recipes/eval.py RUN --robustness quick.")
     if not comparison["data_efficiency"]:
         steps.append("Find out how many labels each needs: train with --train_fraction, recipes/compare.py --curve.")
     if not all(model["inference"] for model in models):
-        steps.append("Measure latency and memory on one machine: recipes/compare.py --measure_inference true.")
+        steps.append("Measure latency and memory on one machine: recipes/compare.py without --no_models.")
     for model in models:
         if model["most_confused"]:
             truth, predicted, images = model["most_confused"][0]

@@ -162,9 +162,13 @@ def make_recipe_rows(shown: dict[str, Run]) -> text.Rows:
 def format_table(comparison: dict) -> str:
     """The models as plain text, and what may be concluded."""
     rows = text.make_score_rows(comparison, ("macro_f1",)) + text.make_cost_rows(comparison)[1:]
-    kept = ("", "accuracy", "with test-time augmentation", "mean ± deviation (seeds)", "macro F1", "training time",
-            "parameters", "latency, one image", "inference, images/s in batches of 64")  # fmt: skip
-    rows = [list(row) for row in zip(*(row for row in rows if row[0] in kept), strict=True)]
+    names = {
+        "": "", "accuracy": "accuracy", "with test-time augmentation": "augmented", "macro F1": "macro F1",
+        "mean ± deviation (seeds)": "over seeds", "training time": "training", "parameters": "parameters",
+        "latency, one image": "latency", "inference, images/s in batches of 64": "images/s",
+    }  # fmt: skip
+    columns = [[names[row[0]], *row[1:]] for row in rows if row[0] in names]
+    rows = [list(row) for row in zip(*columns, strict=True)]
     lines = [text.format_plain(rows), "", *text.summarize(comparison)]
     if comparison["data"]["is_sample"]:
         lines.append(

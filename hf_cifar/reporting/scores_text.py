@@ -29,17 +29,14 @@ def format_metrics(metrics: dict, tta: str) -> str:
     """One split's metrics: accuracy, further scores, precision, recall and F1, ROC-AUC, confusion matrix."""
     lines = [f"accuracy {format_estimate(metrics['accuracy'])}; test-time augmentation: {tta}"]
     further = metrics["scores"] | {"negative_log_likelihood": metrics["negative_log_likelihood"]}
-    lines += [f"{TITLES[name]} {format_score(name, further[name])}" for name in TITLES if name in further]
-    width = max(map(len, [*metrics["per_class"], "weighted"])) + 2
+    lines += align([(TITLES[name], format_score(name, further[name])) for name in TITLES if name in further])
+    rows = [("", "precision", "recall", "F1", "ROC-AUC")]
     for name, row in {"macro": metrics["macro"], "weighted": metrics["weighted"], **metrics["per_class"]}.items():
-        cells = [f"{score} {format_estimate(row[score])}" for score in ("precision", "recall", "f1")]
-        if name in metrics["per_class"]:
-            cells.append(f"ROC-AUC {format_score('roc_auc', metrics['roc_auc_per_class'][name])}")
-        lines.append(f"{name:<{width}}{'  '.join(cells)}")
-    lines.append("confusion matrix (rows: true)")
-    for name, row in zip(metrics["per_class"], metrics["confusion_matrix"], strict=True):
-        lines.append(f"{name:<{width}}" + "".join(f"{count:6d}" for count in row))
-    return "\n".join(lines)
+        area = format_score("roc_auc", metrics["roc_auc_per_class"][name]) if name in metrics["per_class"] else ""
+        rows.append((name, *(format_estimate(row[score]) for score in ("precision", "recall", "f1")), area))
+    lines += ["", *align(rows), "", "confusion matrix (rows: true, columns: predicted, in this order)"]
+    counts = zip(metrics["per_class"], metrics["confusion_matrix"], strict=True)
+    return "\n".join(lines + align([(name, *map(str, row)) for name, row in counts], right=True))
 
 
 def format_calibration(calibration: dict) -> str:
@@ -47,11 +44,22 @@ def format_calibration(calibration: dict) -> str:
     if calibration["temperature"] is None:
         return f"temperature scaling: none, {calibration['reason']}"
     note = f"; {calibration['reason']}" if calibration["reason"] else ""
-    lines = [f"temperature scaling: {calibration['temperature']:.3f}, fitted on validation images{note}"]
-    for name, score in calibration["test"]["after"].items():
-        before = calibration["test"]["before"][name]
-        lines.append(f"{TITLES[name]} {format_score(name, before)}, then {format_score(name, score)}")
-    return "\n".join(lines)
+    states = [calibration["test"][state] for state in ("before", "after")]
+    rows = [(TITLES[name], *(format_score(name, state[name]) for state in states)) for name in states[0]]
+    title = f"temperature scaling: {calibration['temperature']:.3f}, fitted on validation images{note}"
+    return "\n".join([title, *align([("", "before", "after"), *rows])])
+
+
+def align(rows: list[tuple[str, ...]], right: bool = False) -> list[str]:
+    """Lines whose cells stand below each other; all but the first to the right if asked."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    side = ">" if right else "<"
+    return [
+        "  ".join(
+            f"{cell:{side if i else '<'}{width}}" for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def format_robustness(robustness: dict) -> str:

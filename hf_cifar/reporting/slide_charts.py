@@ -106,13 +106,18 @@ def add_scatter_chart(
         scaling.insert(0, scaling.makeelement(qn("c:logBase"), {"val": "10"}))
         chart.category_axis.minimum_scale = 10.0 ** math.floor(math.log10(min(places)) - 1e-9)
         chart.category_axis.maximum_scale = 10.0 ** math.ceil(math.log10(max(places)) + 1e-9)
-    else:
+    elif has_lines:
         chart.category_axis.minimum_scale, chart.category_axis.maximum_scale = 0, max(places)
-    set_value_range(chart.value_axis, series)
+    else:
+        set_range(chart.category_axis, 0, 1.1 * max(places))
+    reach = [0 if each.errors is None else float(each.errors.max()) for each in series]
+    low = min(min(each.values) - margin for each, margin in zip(series, reach, strict=True))
+    high = max(max(each.values) + margin for each, margin in zip(series, reach, strict=True))
+    set_range(chart.value_axis, low, high)
     for place, each in enumerate(chart.plots[0].series):
         color = RGBColor.from_string(COLORS[place % len(COLORS)][1:])
         each.smooth = False
-        each.marker.style, each.marker.size = MARKERS[place % len(MARKERS)], 10 if not has_lines else 7
+        each.marker.style, each.marker.size = MARKERS[place % len(MARKERS)], 4 if len(each.values) > 24 else 8
         each.marker.format.fill.solid()
         each.marker.format.fill.fore_color.rgb = each.marker.format.line.color.rgb = color
         if has_lines:
@@ -130,10 +135,8 @@ def repeat_last(series: Series, length: int) -> Series:
     return series._replace(values=values, places=places, errors=errors)
 
 
-def set_value_range(axis, series: Sequence[Series]) -> None:
-    """A y axis that holds the values with their intervals, between numbers that people read."""
-    low = min(y - (each.errors[0].max() if each.errors is not None else 0) for each in series for y in each.values)
-    high = max(y + (each.errors[1].max() if each.errors is not None else 0) for each in series for y in each.values)
+def set_range(axis, low: float, high: float) -> None:
+    """An axis that holds low and high, between numbers that people read."""
     raw = max(high - low, 1e-3) / 5
     power = 10 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)

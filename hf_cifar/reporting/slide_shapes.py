@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -72,7 +73,7 @@ def measure_text(text: str, size: float) -> float:
 def count_lines(text: str, width: float, size: float) -> int:
     """Lines of a paragraph that is broken at spaces, and within words that are longer than a line."""
     lines, used = 1, 0.0
-    for word in text.split():
+    for word in text.split(" "):
         length = measure_text(word, size)
         if used and used + length > width:
             lines, used = lines + 1, 0.0
@@ -108,7 +109,7 @@ def fit_paragraphs(paragraphs: Sequence[str], box: Box, size: int, smallest: int
 
 def write_paragraphs(frame, paragraphs: Sequence[str], box: Box, size: int, is_bold: bool = False) -> None:
     """Fill a text frame that is as large as `box`."""
-    texts, size = fit_paragraphs(paragraphs, box, size)
+    texts, size = fit_paragraphs([keep_together(text) for text in paragraphs], box, size)
     frame.word_wrap = True
     frame.margin_left = frame.margin_right = Inches(0.05)
     frame.margin_top = frame.margin_bottom = Inches(0.03)
@@ -144,10 +145,16 @@ def add_picture(slide: Slide, figure: Figure, box: Box, description: str) -> Non
     describe(picture, description)
 
 
+def keep_together(text: str) -> str:
+    """A text that is not broken between a number and its unit, nor within an interval."""
+    text = re.sub(r"(?<=\d) (?=(?:%|px|[kMG]|ms|s|min|MB|GiB|J)(?:\W|$))| (?=±)|(?<=±) ", "\xa0", text)
+    return re.sub(r"\[[^\]]{,20}\]", lambda match: match[0].replace(" ", "\xa0"), text)
+
+
 def choose_widths(rows: Sequence[Sequence[str]], width: float, size: int) -> list[float]:
     """Widths of columns: each word fits, the rest goes to those with more text; beyond `width` if words need it."""
     columns = list(zip(*rows, strict=True))
-    least = [max(measure_text(word, size) for cell in column for word in cell.split() or [""]) for column in columns]
+    least = [max(measure_text(word, size) for cell in column for word in cell.split(" ")) for column in columns]
     least = [min(each, 3) + 0.3 for each in least]
     wanted = [min(max(measure_text(cell, size) for cell in column), 4) + 0.3 for column in columns]
     more = [max(want - need, 0) + 0.01 for want, need in zip(wanted, least, strict=True)]
@@ -157,7 +164,7 @@ def choose_widths(rows: Sequence[Sequence[str]], width: float, size: int) -> lis
 
 def add_table(slide: Slide, rows: Sequence[Sequence[str]], box: Box, description: str, size: int = 20) -> None:
     """A native table with a heading row, in the widths that its text needs."""
-    rows = [list(row) for row in rows]
+    rows = [[keep_together(cell) for cell in row] for row in rows]
 
     def measure() -> list[float]:
         inner = [width - 0.22 for width in widths]

@@ -14,8 +14,13 @@ from .formatting import get_dataset_title
 from .slide_charts import Series, add_bar_chart, add_scatter_chart
 from .slide_shapes import BODY, LEFT, RIGHT, TITLE, Box, add_picture, add_slide, add_table, add_text, make_deck
 
-MAX_CLASSES, MAX_MODELS = 12, 8  # more bars or rows than that cannot be read
-PICTURES = ("mistake", "confus", "miss", "disagree")  # parts of the names of figures that show errors, the best first
+MAX_CLASSES, MAX_MODELS, MAX_COLUMNS = 12, 8, 3  # more bars, rows or columns than that cannot be read
+PICTURES = (
+    "confused",
+    "mistake",
+    "missed",
+    "right_by",
+)  # parts of the names of figures that show errors, the best first
 TOP, UNDER = BODY._replace(height=4.1), Box(BODY.left, 5.7, BODY.width, 1.15)
 HALVES = BODY._replace(width=5.95, height=4.1), Box(6.75, BODY.top, 5.95, 4.1)
 
@@ -42,7 +47,9 @@ class Slides:
         models = sorted(comparison["models"], key=lambda model: -model["accuracy"]["value"])[:MAX_MODELS]
         self.models = [model for model in comparison["models"] if model in models]
         self.comparison = comparison | {"models": self.models}
-        self.short = text.shorten_names([model["name"] for model in comparison["models"]], 26)
+        self.is_turned = len(self.models) <= MAX_COLUMNS
+        names = [model["name"] for model in comparison["models"]]
+        self.short = text.shorten_names(names, 30 if self.is_turned else 26)
         self.runs, self.figures, self.data, self.deck = runs, figures, data, make_deck()
         self.title = get_dataset_title(comparison["data"]["name"])
 
@@ -70,9 +77,15 @@ class Slides:
         return [text.shorten_in(sentence, self.short) for sentence in sentences]
 
     def rows(self, rows: text.Rows) -> text.Rows:
-        """A table whose lines are models, with short names."""
-        turned = [list(column) for column in zip(*rows, strict=True)]
-        return [[text.shorten_in(cell, self.short) for cell in row] for row in turned]
+        """A table with short names; its lines are models, or its columns where there are few."""
+        rows = rows if self.is_turned else [list(column) for column in zip(*rows, strict=True)]
+        rows = [[text.shorten_in(cell, self.short) for cell in row] for row in rows]
+        return [["" if self.is_turned else "model", *rows[0][1:]], *rows[1:]]
+
+    def quote(self, *names: str) -> list[str]:
+        """The sentences of these axes of the trade-off."""
+        axes = (axis for axis in self.comparison["tradeoffs"] if axis["axis"] in names)
+        return [f"{axis['label']}: {axis['sentence']}" for axis in axes]
 
     def add_list(self, title: str, sentences: list[str]) -> None:
         """A slide of sentences."""
@@ -113,21 +126,17 @@ class Slides:
             sentences.append("It is the bundled sample: its numbers say nothing about the models.")
         slide = add_slide(self.deck, "The data", sentences)
         description = f"Training images of each class: {', '.join(names[:20])}"
-        figure = draw_classes(self.data.train)
-        for axes in figure.axes:
-            axes.set_title("")
-            axes.tick_params(labelsize=18)
-        add_picture(slide, figure, LEFT, description)
+        add_picture(slide, enlarge_labels(draw_classes(self.data.train), 18), LEFT, description)
         add_text(slide, sentences, RIGHT)
 
     def add_models(self) -> None:
         """What each model is."""
         rows = text.make_cost_rows(self.comparison)
-        wanted = ("", "kind", "starts from", "training images", "input size", "parameters", "FLOPs per image")
+        wanted = ["", "kind", "starts from", "training images", "input size", "parameters", "FLOPs per image"]
+        wanted += ["epochs", "size on disk", "trained on"] if self.is_turned else []
         notes = [f"{model['name']}: {text.KINDS.get(model['kind'], model['kind'])}." for model in self.models]
         slide = add_slide(self.deck, "The models", notes)
-        rows = self.rows([row for row in rows if row[0] in wanted])
-        add_table(slide, [["model", *rows[0][1:]], *rows[1:]], BODY, "What each model is")
+        add_table(slide, self.rows([row for row in rows if row[0] in wanted]), BODY, "What each model is")
 
     def add_training(self) -> None:
         """Learning curves; where no run has one, training times."""
@@ -143,7 +152,7 @@ class Slides:
         points = {name: [(row["epoch"], row[key]) for row in rows if key in row] for name, rows in histories.items()}
         points = {name: each for name, each in points.items() if each and name in self.short}
         if not points:
-            minutes = [text.get_training_seconds(model) / 60 for model in self.models]
+            minutes = [get_cost(model, "train_seconds") / 60 for model in self.models]
             series = [Series("training time", minutes)]
             add_bar_chart(slide, self.names, series, TOP, "training time (min)", "Training time of each model")
             return
@@ -167,12 +176,13 @@ class Slides:
 
     def add_results(self) -> None:
         """The scores side by side."""
-        keys = ("macro_f1", "negative_log_likelihood", "calibration_error")
+        keys = ["macro_f1", "negative_log_likelihood", "calibration_error"]
+        keys += ["top_5_accuracy", "kappa", "roc_auc", "brier"] if self.is_turned else []
         rows = self.rows(text.make_score_rows(self.comparison, keys))
         notes = [f"{model['name']}: accuracy {text.format_score(model['accuracy'])}." for model in self.models]
         slide = add_slide(self.deck, "Results on the test images", [*notes, "Brackets are 95 % intervals."])
-        add_table(slide, [["model", *rows[0][1:]], *rows[1:]], TOP._replace(height=4.4), "Scores of each model")
-        add_text(slide, ["Brackets are 95 % intervals over test images."], UNDER._replace(top=6.2, height=0.6), 16)
+        add_table(slide, rows, BODY._replace(height=4.7), "Scores of each model")
+        add_text(slide, ["Brackets are 95 % intervals over test images."], UNDER._replace(top=6.3, height=0.5), 16)
 
     def add_verdict(self) -> None:
         """Accuracies, and what may be concluded from them."""
@@ -228,7 +238,7 @@ class Slides:
         ranked = (name for part in PICTURES for name in self.figures if part in name)
         name = next(ranked, next(iter(self.figures), None))
         if name:
-            add_picture(slide, self.figures[name], LEFT, name.replace("_", " ").capitalize())
+            add_picture(slide, enlarge_labels(self.figures[name], 16), LEFT, name.replace("_", " ").capitalize())
             add_text(slide, self.shorten(sentences), RIGHT, 18)
         else:
             add_text(slide, self.shorten(sentences), BODY, 22)
@@ -246,8 +256,8 @@ class Slides:
                 shares = [part["clean_accuracy"], *(part["families"].get(family) for family in families)]
                 values = [None if share is None else 100 * share for share in shares]
                 series.append(Series(self.short[measured[len(series)]["name"]], values))
-            categories, title = ["clean", *families], "accuracy (%)"
-            sentences = [axis["sentence"] for axis in self.comparison["tradeoffs"] if axis["axis"] == "robustness"]
+            title = "accuracy (%)" if len(series) > 1 else f"accuracy of {series[0].name} (%)"
+            categories, sentences = ["clean", *families], self.quote("robustness")
         else:
             topic, categories = "Are the confidences right?", self.names
             keys = {"calibration_error": "as trained", "calibration_error_scaled": "temperature-scaled"}
@@ -260,8 +270,7 @@ class Slides:
             ]
             series = [each for each in series if any(value is not None for value in each.values)]
             title = "expected calibration error (%)"
-            sentences = [axis["sentence"] for axis in self.comparison["tradeoffs"] if axis["axis"] == "calibration"]
-            sentences.append("Robustness to corrupted images was not measured.")
+            sentences = [*self.quote("calibration"), "Robustness to corrupted images was not measured."]
         sentences += curve["sentences"] if curve else []
         slide = add_slide(self.deck, topic + (", and fewer labels" if curve else ""), sentences)
         if series:
@@ -288,18 +297,17 @@ class Slides:
         key, title = (
             ("latency_ms", "latency of one image (ms)") if has_latency else ("train_seconds", "training time (s)")
         )
-        sentences = [
-            axis["sentence"]
-            for axis in self.comparison["tradeoffs"]
-            if axis["axis"] in ("training_cost", "latency", "size")
-        ]
+        sentences = self.quote("training_cost", "latency", "size")
         slide = add_slide(self.deck, "What accuracy costs", sentences)
         series = []
         for model in self.models:
             values, errors = get_errors([model["accuracy"]])
             series.append(Series(self.short[model["name"]], values.tolist(), errors, [get_cost(model, key)]))
-        description = f"Test accuracy against {title}"
-        add_scatter_chart(slide, series, LEFT, (title, "test accuracy (%)"), description, has_lines=False)
+        costs = [get_cost(model, key) for model in self.models]
+        add_scatter_chart(
+            slide, series, LEFT, (title, "test accuracy (%)"), f"Test accuracy against {title}", has_lines=False,
+            is_log=max(costs) > 10 * min(costs) > 0,
+        )  # fmt: skip
         add_text(slide, self.shorten(sentences), RIGHT, 18)
 
     def add_tradeoffs(self) -> None:
@@ -323,3 +331,12 @@ class Slides:
             *text.list_limits(self.comparison),
         ]
         self.add_list("How it was measured", sentences)
+
+
+def enlarge_labels(figure: Figure, size: int) -> Figure:
+    """A figure of pictures with labels that can be read from afar."""
+    for axes in figure.axes:
+        if axes.images:
+            axes.title.set_fontsize(size)
+            axes.tick_params(labelsize=size)
+    return figure
