@@ -1,71 +1,74 @@
-"""Mistakes: what is chosen to be looked at, and what people's votes say."""
+"""Mistakes: counted like scikit-learn's confusion matrix, ordered by confidence; label suspects are cleanlab's."""
 
 import numpy as np
 import pytest
-from scipy.stats import entropy
+from cleanlab.filter import find_label_issues
+from sklearn.metrics import confusion_matrix
 
-from hf_cifar.data.reference import Dispute, ReferenceData
-from hf_cifar.evaluation.mistakes import (
-    compare_with_people,
-    find_suspected_labels,
-    rank_confident_mistakes,
-    split_by_hits,
-)
+from hf_cifar.evaluation import mistakes
 
 
 @pytest.fixture
-def predictions():
-    """Probabilities of 300 images and their labels, of which the first five are wrong labels."""
+def predictions() -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Three models' probabilities of 600 images in 5 classes, right on most, and labels, some of them altered."""
     generator = np.random.default_rng(0)
-    truths = generator.integers(0, 4, 300)
-    probabilities = np.full((300, 4), 0.02)
-    probabilities[np.arange(300), truths] = 0.94
+    truths = generator.integers(5, size=600)
     labels = truths.copy()
-    labels[:5] = (truths[:5] + 1) % 4
-    return probabilities, labels
+    labels[:20] = (truths[:20] + 1) % 5
+    logits = 4.0 * np.eye(5)[truths] + generator.normal(size=(3, 600, 5))
+    values = np.exp(logits) / np.exp(logits).sum(2, keepdims=True)
+    return dict(zip("abc", values, strict=True)), labels
 
 
-def test_mistakes_are_ranked_by_confidence():
-    probabilities = np.array([[0.6, 0.4], [0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
-    assert rank_confident_mistakes(probabilities, np.array([1, 0, 0, 0])).tolist() == [1, 3, 0]
+def test_confused_pairs_are_the_largest_cells_of_the_confusion_matrix(predictions):
+    values, labels = predictions
+    values = values["a"]
+    found = mistakes.find_confused_pairs(values, labels, 4)
+    matrix = confusion_matrix(labels, values.argmax(1))
+    np.fill_diagonal(matrix, 0)
+    assert [len(each.rows) for each in found] == sorted(matrix.ravel(), reverse=True)[:4]
+    for each in found:
+        assert matrix[each.true, each.predicted] == len(each.rows)
+        assert set(labels[each.rows]) == {each.true} and set(values[each.rows].argmax(1)) == {each.predicted}
+        assert (np.diff(values[each.rows].max(1)) <= 0).all()
 
 
-def test_images_are_split_by_who_is_right():
-    groups = split_by_hits(np.array([[1, 1, 0, 0], [1, 0, 0, 1], [1, 0, 0, 1]], dtype=bool))
-    assert {name: rows.tolist() for name, rows in groups.items()} == {
-        "all": [0], "none": [2], "0": [1], "1": [], "2": [],
-    }  # fmt: skip
-    assert set(split_by_hits(np.ones((1, 3), dtype=bool))) == {"all", "none"}
+def test_confident_mistakes_are_all_mistakes_the_surest_first(predictions):
+    values, labels = predictions
+    rows = mistakes.find_confident_mistakes(values["a"], labels)
+    assert set(rows) == set(np.flatnonzero(values["a"].argmax(1) != labels))
+    assert (np.diff(values["a"][rows].max(1)) <= 0).all()
 
 
-def test_wrong_labels_are_suspected_first(predictions):
-    probabilities, labels = predictions
-    rows, guesses = find_suspected_labels([probabilities, probabilities], labels)
-    assert set(rows[:5]) == set(range(5)) and (guesses[:5] == probabilities[rows[:5]].argmax(1)).all()
-    assert len(find_suspected_labels([probabilities], np.zeros(300, dtype=int))[0]) == 0  # one class: nothing to say
+def test_shared_mistakes_are_those_of_all_and_of_one(predictions):
+    values, labels = predictions
+    shared, only = mistakes.find_shared_mistakes(values, labels)
+    misses = {name: set(np.flatnonzero(each.argmax(1) != labels)) for name, each in values.items()}
+    assert set(shared) == misses["a"] & misses["b"] & misses["c"]
+    assert set(only["a"]) == misses["a"] - misses["b"] - misses["c"]
+    mean = np.mean([each[shared].max(1) for each in values.values()], axis=0)
+    assert (np.diff(mean) <= 0).all()
 
 
-def test_a_class_without_images_does_not_matter(predictions):
-    probabilities, labels = predictions
-    kept = labels != 3
-    rows, _ = find_suspected_labels([probabilities[kept]], labels[kept])
-    assert len(rows) < 10
+def test_suspects_are_cleanlabs_and_those_all_models_doubt_come_first(predictions):
+    values, labels = predictions
+    found = mistakes.find_label_suspects(values, labels)
+    for name, each in values.items():
+        expected = set(np.flatnonzero(find_label_issues(labels, each)))
+        assert {suspect.row for suspect in found if name in suspect.models} == expected
+    votes = [len(suspect.models) for suspect in found]
+    assert votes == sorted(votes, reverse=True)
+    first = [suspect for suspect in found if len(suspect.models) == 3]
+    altered = [suspect.row < 20 for suspect in first]
+    assert len(altered) >= 10 and np.mean(altered) > 0.9
+    assert all(suspect.suggested != labels[suspect.row] for suspect in found)
+    assert all(a.quality <= b.quality for a, b in zip(first, first[1:], strict=False))
 
 
-def test_people_are_compared_with(predictions):
-    probabilities, labels = predictions
-    shares = np.zeros((10_000, 4))
-    shares[:, 0], shares[:, 1] = 0.75, 0.25
-    shares[::2] = [0.25, 0.25, 0.25, 0.25]
-    disputes = [Dispute(7, 1, {"given": 1, "guessed": 4, "neither": 0, "both": 0}),
-                Dispute(8, 1, {"given": 4, "guessed": 1, "neither": 0, "both": 0})]  # fmt: skip
-    reference = ReferenceData(shares, disputes, [(0, 11), (1, 12)])
-    indices = np.arange(300)
-    facts = compare_with_people(probabilities, labels, indices, reference)
-    expected = np.mean([entropy(share, values) for share, values in zip(shares[:300], probabilities, strict=True)])
-    assert facts["human_divergence"]["value"] == pytest.approx(expected)
-    assert facts["human_divergence"]["low"] < expected < facts["human_divergence"]["high"]
-    assert facts["without_duplicates"]["left_out"] == 2
-    assert facts["without_duplicates"]["value"] == pytest.approx(295 / 298)
-    assert facts["without_disputed"]["left_out"] == 1
-    assert compare_with_people(probabilities, labels, indices, ReferenceData()) == {}
+@pytest.mark.parametrize("labels", [np.zeros(6, dtype=int), np.array([0, 0, 1, 1, 1, 3])])
+def test_missing_classes_and_a_constant_prediction_do_no_harm(labels):
+    values = np.tile([0.7, 0.1, 0.1, 0.1], (6, 1))
+    assert len(mistakes.find_confused_pairs(values, labels)) == len(set(labels) - {0})
+    mistakes.find_label_suspects({"a": values, "b": values}, labels)
+    shared, only = mistakes.find_shared_mistakes({"a": values, "b": values}, labels)
+    assert len(shared) == (labels != 0).sum() and not any(map(len, only.values()))

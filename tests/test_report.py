@@ -29,10 +29,10 @@ def test_everything_is_written(report):
     assert {path.name for path in folder.iterdir()} == set(REPORT_FILES)
     written = json.loads(paths["comparison"].read_text())
     assert written["models"] == json.loads(json.dumps(comparison["models"]))
-    assert written["understanding"]["suspected_labels"]["count"] >= 0
+    assert written["understanding"]["label_suspects"]["doubted_by_any"] >= 0
     figures = {path.stem for path in (folder / "figures").glob("*.png")}
     assert figures == {path.stem for path in (folder / "figures").glob("*.svg")}
-    for name in ("accuracies", "pareto", "tradeoffs", "confused_pairs", "reliability", "ranking_curves",
+    for name in ("accuracies", "pareto", "tradeoffs", "confused_pairs", "reliability", "roc_curves", "feature_maps",
                  "activation_maps", "first_filters", "confusion_matrices", "class_scores"):  # fmt: skip
         assert name in figures
         xml.etree.ElementTree.parse(folder / "figures" / f"{name}.svg")

@@ -1,99 +1,125 @@
-"""Owns which predictions are worth a look: confident mistakes, disagreements, suspected labels, people's votes."""
+"""Owns what models get wrong: confused classes, confident and shared mistakes, and labels that look wrong."""
 
-import logging
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import rel_entr
-from scipy.stats import spearmanr
 
-from ..data.reference import ReferenceData
-from .metrics import RESAMPLES
-from .statistics import add_interval, bootstrap_accuracies
-
-VOTERS = 3  # of five people must choose the dataset's label alone, or it counts as disputed
+from .scores import check_predictions
 
 
-def rank_confident_mistakes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Rows (M,) that are classified wrongly, the most confident first."""
-    wrong = np.flatnonzero(probabilities.argmax(1) != labels)
-    return wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")]
+@dataclass(frozen=True)
+class Confusion:
+    """Images of one class that are taken for another: class numbers, and rows (n,), the most confident first."""
+
+    true: int
+    predicted: int
+    rows: np.ndarray
 
 
-def split_by_hits(hits: np.ndarray) -> dict[str, np.ndarray]:
-    """Rows that all models get right ("all"), none ("none"), and only the i-th ("i"); from hits (M, N)."""
-    right = hits.sum(0)
-    groups = {"all": np.flatnonzero(right == len(hits)), "none": np.flatnonzero(right == 0)}
-    if len(hits) > 1:
-        groups |= {str(i): np.flatnonzero(each & (right == 1)) for i, each in enumerate(hits)}
-    return groups
+@dataclass(frozen=True)
+class Suspect:
+    """An image whose label models doubt; a suspicion, not a finding.
+
+    Attributes:
+        row: of the predictions.
+        suggested: the class that the models which doubt the label hold to be most probable on average.
+        models: those that doubt it.
+        quality: mean over all models of the label's probability, cleanlab's self-confidence.
+    """
+
+    row: int
+    suggested: int
+    models: tuple[str, ...]
+    quality: float
 
 
-def find_suspected_labels(probabilities: Sequence[np.ndarray], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Images whose label may be wrong, by confident learning on the mean of the models' probabilities.
-
-    Test images were not trained on, which the method asks for. These are suspects: a hard image looks alike.
-    Source: Northcutt et al. 2021, Confident Learning, JAIR; by cleanlab.
+def find_confused_pairs(probabilities: np.ndarray, labels: np.ndarray, count: int = 5) -> list[Confusion]:
+    """The most frequent confusions, at most `count`; of equally frequent ones the first classes come first.
 
     Args:
-        probabilities: (N, K) of each model.
+        probabilities: (N, K).
+        labels: integers (N,).
+        count: of pairs.
+    """
+    probabilities, labels = check_predictions(probabilities, labels)
+    predicted, confidence, size = probabilities.argmax(1), probabilities.max(1), probabilities.shape[1]
+    cells = np.where(predicted == labels, -1, labels * size + predicted)
+    pairs, counts = np.unique(cells[cells >= 0], return_counts=True)
+    found = []
+    for pair in pairs[np.argsort(-counts, kind="stable")[:count]]:
+        rows = np.flatnonzero(cells == pair)
+        order = np.argsort(-confidence[rows], kind="stable")
+        found.append(Confusion(int(pair // size), int(pair % size), rows[order]))
+    return found
+
+
+def find_confident_mistakes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Rows of the mistakes, the most confident first; arguments as for `find_confused_pairs`."""
+    probabilities, labels = check_predictions(probabilities, labels)
+    rows = np.flatnonzero(probabilities.argmax(1) != labels)
+    return rows[np.argsort(-probabilities.max(1)[rows], kind="stable")]
+
+
+def find_shared_mistakes(
+    probabilities: Mapping[str, np.ndarray], labels: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Which images all models miss, and which only one does.
+
+    Args:
+        probabilities: by model, (N, K).
         labels: integers (N,).
 
     Returns:
-        Rows (M,), the most suspicious first, and the class number that the models hold to be right (M,).
+        Rows that all miss, those first on which they are the most confident together; and by model the rows that it
+        alone misses, its most confident mistakes first.
     """
-    mean = np.mean(probabilities, axis=0)
-    if len(np.unique(labels)) < 2:
-        return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
-    from cleanlab.filter import find_label_issues  # takes a second, and most callers need none
+    values = np.stack([check_predictions(each, labels)[0] for each in probabilities.values()])  # (M, N, K)
+    misses, confidence = values.argmax(2) != labels, values.max(2)
+    shared = np.flatnonzero(misses.all(0))
+    shared = shared[np.argsort(-confidence[:, shared].mean(0), kind="stable")]
+    alone = misses.sum(0) == 1
+    only = {}
+    for name, own, sure in zip(probabilities, misses, confidence, strict=True):
+        rows = np.flatnonzero(own & alone)
+        only[name] = rows[np.argsort(-sure[rows], kind="stable")]
+    return shared, only
 
-    logging.getLogger("cleanlab").setLevel(logging.ERROR)
-    mean = mean / mean.sum(1, keepdims=True)
-    rows = find_label_issues(labels, mean, return_indices_ranked_by="self_confidence", n_jobs=1)
-    return rows, mean[rows].argmax(1)
 
+def find_label_suspects(probabilities: Mapping[str, np.ndarray], labels: np.ndarray) -> list[Suspect]:
+    """Labels that confident learning doubts: first those that most models doubt, then those they hold least probable.
 
-def compare_with_people(
-    probabilities: np.ndarray, labels: np.ndarray, indices: np.ndarray, reference: ReferenceData
-) -> dict[str, dict]:
-    """What reference data about the test images say of a model.
+    Source: Northcutt, Jiang & Chuang 2021, Confident Learning, JAIR 70; cleanlab's `find_label_issues` with its
+    defaults, on each model's predictions of images that it was not trained on.
 
     Args:
-        probabilities, labels: (N, K) and (N,).
-        indices: canonical indices (N,).
-        reference: from `read_reference_data`.
-
-    Returns:
-        `human_divergence`: mean Kullback-Leibler divergence of the model from people's shares, in nats; with
-        `entropy_correlation`, Spearman's, of how unsure people and model are; `without_duplicates` and
-        `without_disputed`: accuracy on the rest, with `left_out`. Only what the reference has.
+        probabilities: by model, (N, K).
+        labels: integers (N,).
     """
-    hits, facts = probabilities.argmax(1) == labels, {}
-    if reference.human_labels is not None:
-        shares = reference.human_labels[indices]
-        divergence = rel_entr(shares, np.maximum(probabilities, 1e-12)).sum(1)
-        entropies = [rel_entr(values, 1.0).sum(1) for values in (shares, probabilities)]  # of opposite sign
-        constant = any(np.ptp(each) == 0 for each in entropies)
-        facts["human_divergence"] = {
-            **estimate_mean(divergence),
-            "entropy_correlation": None if constant else float(spearmanr(*entropies).statistic),
-        }
-    for name, left_out in (
-        ("without_duplicates", None if reference.duplicates is None else {test for test, _ in reference.duplicates}),
-        ("without_disputed", None if reference.disputes is None else find_disputed(reference)),
-    ):
-        if left_out is not None:
-            kept = ~np.isin(indices, list(left_out))
-            if kept.any():
-                facts[name] = {**estimate_mean(hits[kept]), "left_out": int((~kept).sum())}
-    return facts
+    from cleanlab.filter import find_label_issues  # takes seconds to import
+    from cleanlab.rank import get_label_quality_scores
 
-
-def find_disputed(reference: ReferenceData) -> set[int]:
-    """Indices of test images whose label fewer than `VOTERS` people chose alone."""
-    return {dispute.index for dispute in reference.disputes if dispute.votes["given"] < VOTERS}
-
-
-def estimate_mean(values: np.ndarray) -> dict[str, float]:
-    """A mean over images with its bootstrap interval."""
-    return add_interval(float(np.mean(values)), bootstrap_accuracies(values[None], RESAMPLES)[:, 0])
+    doubts, qualities, values = [], [], []
+    for each in probabilities.values():
+        own, labels = check_predictions(each, labels)
+        own = own / own.sum(1, keepdims=True)
+        # Labels of one class alone have nothing to be confused with, and cleanlab refuses them.
+        is_doubted = np.zeros(len(labels), dtype=bool)
+        if len(np.unique(labels)) > 1:
+            with warnings.catch_warnings():  # of classes with few images
+                warnings.filterwarnings("ignore", "May not flag all label issues", UserWarning)
+                is_doubted = find_label_issues(labels, own, n_jobs=1)
+        doubts.append(is_doubted)
+        qualities.append(get_label_quality_scores(labels, own, method="self_confidence"))
+        values.append(own)
+    doubts, quality, names = np.stack(doubts), np.mean(qualities, axis=0), list(probabilities)
+    suspects = []
+    for row in np.flatnonzero(doubts.any(0)):
+        doubting = np.flatnonzero(doubts[:, row])
+        mean = np.mean([values[place][row] for place in doubting], axis=0)
+        mean[labels[row]] = -1  # another class than the label, also where doubting models do not agree on one
+        suspects.append(
+            Suspect(int(row), int(mean.argmax()), tuple(names[place] for place in doubting), float(quality[row]))
+        )
+    return sorted(suspects, key=lambda suspect: (-len(suspect.models), suspect.quality, suspect.row))

@@ -1,7 +1,9 @@
-"""Owns the features of a frozen backbone that the map of a dataset is drawn from."""
+"""Owns the features that maps of images are drawn from, and where in a plane t-SNE puts them."""
 
 import datasets
 import numpy as np
+from sklearn.decomposition import PCA
+from transformers import PreTrainedModel
 
 from ..data.store import read_column
 from ..errors import UserError
@@ -48,7 +50,45 @@ def compute_map(
     if find_classifier(model) is None:
         raise UserError(f"backbone={backbone!r} has no `classifier` module; give another, or --backbone none")
     rows = np.linspace(0, len(table) - 1, min(count, len(table))).astype(int)
-    mapped, preprocessing = table.select(rows), read_preprocessing(processor, IMAGE_SIZE)
-    cache, device, precision = get_cache_dir(cache_dir), choose_device(), choose_precision()
-    features = get_features(model, mapped, preprocessing, cache, device, precision)
-    return features.float().flatten(1).numpy(), read_column(mapped, "label")
+    mapped = table.select(rows)
+    features = compute_features(model, processor, mapped, IMAGE_SIZE, cache_dir)
+    return features, read_column(mapped, "label")
+
+
+def compute_features(
+    model: PreTrainedModel, processor, table: datasets.Dataset, image_size: int | None = None, cache_dir=None
+) -> np.ndarray:
+    """What enters a model's classifier, for each image of a table: float32 (N, D), from the cache where it is there.
+
+    Args:
+        model: with a classifier that `find_classifier` finds.
+        processor: its image processor.
+        table: of images.
+        image_size: in pixels; None for the processor's own.
+        cache_dir: see `get_cache_dir`.
+    """
+    preprocessing = read_preprocessing(processor, image_size)
+    place = get_cache_dir(cache_dir), choose_device(), choose_precision()
+    return get_features(model, table, preprocessing, *place).float().flatten(1).numpy()
+
+
+def project_features(features: np.ndarray) -> np.ndarray | None:
+    """Points in a plane (N, 2) by t-SNE of the first 50 principal components; None where features do not vary.
+
+    Neighbours stay neighbours, but distances between groups, and axes, mean nothing.
+    Source: van der Maaten & Hinton 2008, Visualizing Data using t-SNE, JMLR 9.
+
+    Args:
+        features: float (N, D), N at least 4.
+    """
+    from sklearn.manifold import TSNE
+
+    centered = features - features.mean(0)
+    if len(features) < 4 or not np.isfinite(centered).all() or np.abs(centered).max() < 1e-9:
+        return None
+    components = min(50, *features.shape)
+    reduced = PCA(components, random_state=0).fit_transform(centered / np.abs(centered).max())
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    return TSNE(2, perplexity=perplexity, init="random" if components < 2 else "pca", random_state=0).fit_transform(
+        reduced
+    )

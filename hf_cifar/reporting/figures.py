@@ -1,12 +1,14 @@
 """Owns the figures: each function takes numbers or images and returns a matplotlib Figure."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..files import write_then_rename
 
@@ -14,38 +16,91 @@ from ..files import write_then_rename
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MANY_CLASSES = 20  # beyond, figures leave numbers out and write names small
 RIGHT, WRONG = "#00694D", "#B03A00"
+MARKERS = "osD^vP"
+LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 4)))
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG or an SVG, by the path's suffix, whole or not at all; equal figures give equal files."""
-    options = {"metadata": {"Date": None}} if path.suffix == ".svg" else {}
-    with write_then_rename(path) as temporary, rc_context({"svg.hashsalt": path.stem}):
-        figure.savefig(temporary, format=path.suffix[1:], dpi=130, bbox_inches="tight", **options)
+def save_figure(figure: Figure, path: Path, has_svg: bool = True) -> None:
+    """Write a PNG and, beside it, an SVG whose text stays text; the same figure gives the same bytes.
+
+    Args:
+        figure: of any kind.
+        path: of the PNG; or of an SVG, then there is no PNG.
+        has_svg: whether there is an SVG beside a PNG.
+    """
+    options = {"svg.fonttype": "none", "svg.hashsalt": "hf_cifar"}
+    suffixes = {path.suffix} | ({".svg"} if has_svg else set())
+    for suffix in sorted(suffixes):
+        metadata = {"Date": None} if suffix == ".svg" else {}
+        with write_then_rename(path.with_suffix(suffix)) as temporary, matplotlib.rc_context(options):
+            figure.savefig(temporary, format=suffix[1:], dpi=130, bbox_inches="tight", metadata=metadata)
+
+
+def get_style(position: int) -> dict[str, object]:
+    """Colour, line and marker of a model, told apart by any one of them, so in grayscale too."""
+    return {
+        "color": COLORS[position % len(COLORS)],
+        "linestyle": LINES[position % len(LINES)],
+        "marker": MARKERS[position % len(MARKERS)],
+    }
+
+
+def place_legend(figure: Figure) -> None:
+    """One legend for all panels, below them, where it covers nothing."""
+    handles = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if handles:
+        fitting = int(10 * figure.get_figwidth() / (max(map(len, handles)) + 6))
+        columns = min(max(fitting, 1), len(handles))
+        figure.set_figheight(figure.get_figheight() + 0.2 * -(-len(handles) // columns))
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", frameon=False, fontsize=9, handlelength=3,
+            ncols=columns,
+        )  # fmt: skip
+
+
+def make_panels(count: int, width: float, height: float, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels of a size in inches, in rows of `columns`."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.09)
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes in panels[count:]:
+        axes.axis("off")
+    return figure, list(panels[:count])
 
 
 def draw_learning_curves(histories: dict[str, list[dict[str, float]]]) -> Figure:
-    """Loss and, where a run has it, validation accuracy per epoch, one colour per run."""
+    """Loss and, where a run has it, validation accuracy per epoch; a colour and marker per run."""
     is_validated = any("validation_accuracy" in row for history in histories.values() for row in history)
-    figure = Figure(figsize=(10 if is_validated else 5, 4), layout="constrained")
-    loss_axes, *others = figure.subplots(1, 2 if is_validated else 1, squeeze=False)[0]
-    for color, (name, history) in zip(COLORS * len(histories), histories.items(), strict=False):
-        for axes, key, style, label in (
-            (loss_axes, "loss", "-", f"{name}, training"),
-            (loss_axes, "validation_loss", "--", f"{name}, validation"),
-            *((axes, "validation_accuracy", "-", name) for axes in others),
+    figure, (loss_axes, *others) = make_panels(2 if is_validated else 1, 5, 4)
+    for position, (name, history) in enumerate(histories.items()):
+        style = {key: value for key, value in get_style(position).items() if key != "linestyle"}
+        for axes, key, line in (
+            (loss_axes, "loss", "-"),
+            (loss_axes, "validation_loss", "--"),
+            *((axes, "validation_accuracy", "--") for axes in others),
         ):
             points = [(row["epoch"], row[key]) for row in history if key in row]
             if points:
                 epochs, values = zip(*points, strict=True)
-                axes.plot(
-                    epochs, np.array(values) * (100 if "accuracy" in key else 1), style, color=color, label=label
-                )
-    loss_axes.set(xlabel="epoch", ylabel="cross-entropy", title="Loss")
+                values = np.array(values) * (100 if "accuracy" in key else 1)
+                spacing = max(1, len(values) // 8)
+                axes.plot(epochs, values, linestyle=line, markersize=4, markevery=spacing, **style)
+        loss_axes.plot([], [], linestyle="-", label=name, **style)
+    if is_validated:  # lines are told apart by a key of their own
+        loss_axes.plot([], [], "-", color="0.3", label="training")
+        loss_axes.plot([], [], "--", color="0.3", label="validation")
+    loss_axes.set(xlabel="epoch", ylabel="cross-entropy (nats)", title="Loss")
     for axes in others:
         axes.set(xlabel="epoch", ylabel="accuracy (%)", title="Validation accuracy")
     for axes in (loss_axes, *others):
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    place_legend(figure)
     return figure
 
 
@@ -53,8 +108,8 @@ def draw_confusion_matrices(matrices: dict[str, list[list[int]]], class_names: S
     """Per run, counts by true and predicted class; colour is the share of the true class, of many classes alone."""
     is_large = len(class_names) > MANY_CLASSES
     side = max(6.2, 0.11 * len(class_names))
-    figure = Figure(figsize=((side + 0.2) * len(matrices), side), layout="constrained")
-    for axes, (name, rows) in zip(figure.subplots(1, len(matrices), squeeze=False)[0], matrices.items(), strict=True):
+    figure, panels = make_panels(len(matrices), side + 0.2, side, columns=2)
+    for axes, (name, rows) in zip(panels, matrices.items(), strict=True):
         matrix = np.array(rows)
         shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -68,7 +123,8 @@ def draw_confusion_matrices(matrices: dict[str, list[list[int]]], class_names: S
             ticks, class_names, rotation=90 if is_large else 45, ha="center" if is_large else "right", **small
         )
         axes.set_yticks(ticks, class_names, **small)
-        axes.set(xlabel="predicted", ylabel="true", title=name)
+        axes.set(xlabel="predicted", ylabel="true")
+        axes.set_title(textwrap.fill(name, 60))
     return figure
 
 
@@ -132,7 +188,7 @@ def draw_class_scores(scores: dict[str, dict[str, dict]], metric: str = "f1") ->
             places,
             values,
             errors,
-            fmt="o",
+            fmt=MARKERS[position % len(MARKERS)],
             color=color,
             label=name,
             capsize=0 if is_large else 3,
@@ -142,7 +198,7 @@ def draw_class_scores(scores: dict[str, dict[str, dict]], metric: str = "f1") ->
     label = "F1" if metric == "f1" else metric
     axes.set(ylabel=f"{label} (%)", title=f"Test {label} per class, with 95 % intervals")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    place_legend(figure)
     return figure
 
 
@@ -165,5 +221,8 @@ def write_run_figures(folder: Path, results: dict) -> None:
     """Write a run's own `figures/learning_curves.png` and `figures/confusion_matrix.png`."""
     name, class_names = results["model"]["name"], results["data"]["class_names"]
     matrices = {f"{name}, test": results["metrics"]["test"]["confusion_matrix"]}
-    save_figure(draw_learning_curves({name: results["history"]}), folder / "figures/learning_curves.png")
-    save_figure(draw_confusion_matrices(matrices, class_names), folder / "figures/confusion_matrix.png")
+    for stem, figure in (
+        ("learning_curves", draw_learning_curves({name: results["history"]})),
+        ("confusion_matrix", draw_confusion_matrices(matrices, class_names)),
+    ):
+        save_figure(figure, folder / "figures" / f"{stem}.png", has_svg=False)

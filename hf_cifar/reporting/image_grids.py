@@ -1,5 +1,6 @@
 """Owns grids of images: labelled strips, and pictures with captions beneath; any size of image, any class names."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -78,6 +79,43 @@ def draw_captioned(
             0.5, -0.04, caption, transform=axes.transAxes, ha="center", va="top", fontsize=7,
             color=WRONG if mark else "black",
         )  # fmt: skip
+    return figure
+
+
+def draw_galleries(
+    rows: Sequence[tuple[str, Sequence[np.ndarray], Sequence[str]]], title: str, cell: float = 1.3
+) -> Figure:
+    """Rows of images, each row below its heading and each image above its caption.
+
+    Args:
+        rows: a heading of any length, images uint8 (H, W, 3), H = W, and a caption for each, of lines that fit.
+        title: of the figure.
+        cell: width of an image and the space to the next one, in inches.
+    """
+    width = max(cell * max(len(images) for _, images, _ in rows), 5.2)
+    headings = [textwrap.wrap(heading, int(11 * width)) for heading, _, _ in rows]
+    titles = textwrap.wrap(title, int(9 * width))
+    lines = [max((caption.count("\n") + 1 for caption in captions if caption), default=0) for _, _, captions in rows]
+    heights = [
+        0.2 * len(heading) + 0.1 + (cell + 0.14 * count if len(images) else 0.1)
+        for heading, count, (_, images, _) in zip(headings, lines, rows, strict=True)
+    ]
+    top = 0.15 + 0.24 * len(titles)
+    height = top + sum(heights)
+    figure = Figure(figsize=(width, height))
+    figure.text(0.5, 1 - 0.05 / height, "\n".join(titles), ha="center", va="top", fontsize=11)
+    for heading, row_height, (_, images, captions) in zip(headings, heights, rows, strict=True):
+        text = "\n".join(heading)
+        figure.text(0.03 / width, 1 - (top + 0.02) / height, text, va="top", fontsize=9, fontweight="bold")
+        below = top + 0.2 * len(heading) + 0.06
+        for column, (image, caption) in enumerate(zip(images, captions, strict=True)):
+            side = cell - 0.14
+            place = (column * cell / width, 1 - (below + side) / height, side / width, side / height)
+            axes = figure.add_axes(place)
+            axes.axis("off")
+            axes.imshow(image, interpolation=_choose_interpolation(len(image)))
+            axes.text(0.5, -0.04, caption, transform=axes.transAxes, ha="center", va="top", fontsize=7)
+        top += row_height
     return figure
 
 

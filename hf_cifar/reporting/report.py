@@ -84,8 +84,7 @@ def write_comparison(
     captions |= {name: understanding.captions.get(name, name.replace("_", " ")) for name in understanding.figures}
     with write_then_rename(folder, replace_folder=True) as temporary:
         for name, figure in (figures | understanding.figures).items():
-            for suffix in ("png", "svg"):
-                save_figure(figure, temporary / "figures" / f"{name}.{suffix}")
+            save_figure(figure, temporary / "figures" / f"{name}.png")
         content = render_markdown(comparison, shown, set(figures), list(understanding.figures), captions)
         write_json(temporary / "comparison.json", comparison)
         write_text(temporary / "report.md", content)

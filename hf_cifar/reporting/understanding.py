@@ -1,257 +1,227 @@
-"""Owns what a comparison shows of the predictions themselves: mistakes, disagreements, labels, maps, curves."""
+"""Owns what a comparison shows of how models decide: mistakes, people, confidence, and what is inside them."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from matplotlib.figure import Figure
-from torch import nn
-from transformers import PreTrainedModel
 
+from ..data.constants import CLASS_NAMES
 from ..data.reference import ReferenceData, read_reference_data
-from ..data.store import read_images
+from ..data.store import map_images, read_column
 from ..data.table import ImageData
-from ..data.transforms import Preprocessing
 from ..errors import UserError
-from ..evaluation.activation_maps import compute_activation_maps
+from ..evaluation.activation_maps import compute_activation_maps, get_first_filters
+from ..evaluation.calibration import build_reliability_table, compute_calibration_error
 from ..evaluation.comparison import Run
-from ..evaluation.mistakes import compare_with_people, find_suspected_labels, rank_confident_mistakes, split_by_hits
-from ..evaluation.model_summary import find_calibration, find_confusions
-from ..hardware import autocast, choose_device, choose_precision
+from ..evaluation.ranking_curves import compute_ranking_curves
+from ..evaluation.reference_agreement import (
+    find_disputed,
+    measure_by_agreement,
+    measure_human_agreement,
+    measure_subsets,
+)
 from ..models.image_processors import read_preprocessing
 from ..models.loading import find_classifier, load_model
+from . import curves, model_figures
 from .comparison_text import shorten_names
-from .curves import draw_filters, draw_ranking_curves, draw_reliability, draw_robustness
-from .explore import draw_feature_map
+from .feature_map import compute_features, project_features
 from .figures import draw_confusion_matrices
-from .image_grids import draw_captioned, draw_strips, shorten
+from .image_grids import shorten
+from .mistake_figures import PICTURES, add_mistakes, add_shared_mistakes, add_suspects, caption_images
 
 logger = logging.getLogger(__name__)
-PICTURES = 12  # of each kind
-FEATURES = 1000  # images on a map of features
-MAPPED = 6  # images whose activation maps are shown
+MODELS = 5  # of more, the first ones are drawn; facts are of all
 MAX_CLASSES = 40  # a confusion matrix of more cannot be read beside others
+MAPPED = 500  # test images on a feature map
 
 
 @dataclass
 class Understanding:
-    """Facts for comparison.json, and figures by file stem with their captions, in the order of the report."""
+    """Facts for comparison.json, and figures and their captions by file stem, in the order of showing."""
 
     facts: dict = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
     captions: dict[str, str] = field(default_factory=dict)
 
-    def add(self, name: str, figure: Figure | None, caption: str) -> None:
-        """Keep a figure, if there is one."""
-        if figure is not None:
-            self.figures[name], self.captions[name] = figure, caption
+    def add(self, name: str, figure: Figure, caption: str) -> None:
+        """One more figure."""
+        self.figures[name], self.captions[name] = figure, caption
+
+
+@dataclass
+class Subject:
+    """What is looked at: runs, how figures call them, those that are drawn, and the test images they share."""
+
+    runs: Sequence[Run]
+    data: ImageData
+
+    def __post_init__(self) -> None:
+        images, rows = map_images(self.data.test)
+        places = {index: row for row, index in enumerate(read_column(self.data.test, "index").tolist())}
+        self.indices = self.runs[0].predictions["index"].to_numpy()
+        self.rows = np.array([places[index] for index in self.indices.tolist()])  # of the table, by prediction
+        self.read: Callable[[np.ndarray], np.ndarray] = lambda chosen: images[rows[self.rows[chosen]]]
+        self.labels = self.runs[0].predictions["label"].to_numpy()
+        self.probabilities = {run.name: run.probabilities for run in self.runs}
+        self.shown = self.runs[:MODELS]
+        short = shorten_names([run.name for run in self.runs], 38)
+        self.titles = {name: shorten(text, 99) for name, text in short.items()}
+        self.classes = [shorten(name) for name in self.data.class_names]
+        left_out = len(self.runs) - len(self.shown)
+        self.note = f" Of {len(self.runs)} models, the first {MODELS} are drawn." if left_out else ""
 
 
 def understand(
-    runs: list[Run], data: ImageData, reference_data: str | None = None, load_models: bool = True
+    runs: Sequence[Run], data: ImageData, reference_dir: str | None = None, load_models: bool = True
 ) -> Understanding:
-    """Look at the predictions of runs on one test set.
+    """Look into finished runs that were tested on the same images.
 
     Args:
-        runs: one or more, each with a name of its own.
-        data: that they were tested on.
-        reference_data: folder with what people said of the test images; see `read_reference_data`.
-        load_models: also show where models look and their first filters, which takes their weights.
+        runs: one or more; of several seeds of one recipe give one.
+        data: the dataset that they were tested on.
+        reference_dir: folder of what others found out about CIFAR-10's test images, see `read_reference_data`.
+        load_models: whether to load the models themselves, for activation maps, features and filters.
 
     Raises:
-        UserError: The reference data are not of these images.
+        UserError: The reference data are of other images, or cannot be read.
     """
-    reference = read_reference_data(reference_data) if reference_data else ReferenceData()
-    if reference_data and data.name not in ("cifar10", "cifar10-sample"):
+    reference = read_reference_data(reference_dir) if reference_dir else None
+    if reference and (list(data.class_names) != list(CLASS_NAMES) or data.name not in ("cifar10", "cifar10-sample")):
         raise UserError(f"reference_data is about CIFAR-10's test images, and dataset is {data.name!r}; leave it out")
-    found, images, names = Understanding(), read_images(data.test), data.class_names
-    matrices = {run.name: run.results["metrics"]["test"]["confusion_matrix"] for run in runs}
-    if len(names) <= MAX_CLASSES:
-        short = shorten_names(matrices, 34)
-        drawn = draw_confusion_matrices({short[name]: matrix for name, matrix in matrices.items()}, names)
-        found.add("confusion_matrices", drawn, "Test images by true and predicted class; darker: a larger share.")
-    add_confused_pairs(found, runs, images, names)
-    add_mistakes(found, runs, images, names)
-    add_disagreements(found, runs, images, names)
-    add_suspects(found, runs, images, names)
-    add_people(found, runs, reference)
-    tables = {run.name: find_calibration(run)["reliability"] for run in runs}
-    caption = "How often predictions of a confidence are right, in bins of as many images each; the line is perfect."
-    found.add("reliability", draw_reliability(tables), caption)
-    drawn = draw_ranking_curves({run.name: run.probabilities for run in runs}, runs[0].labels)
-    found.add("ranking_curves", drawn, "One class against the rest, the mean of all classes.")
-    sections = {run.name: run.results["robustness"] for run in runs if "robustness" in run.results}
-    if sections:
-        found.add("robustness", draw_robustness(sections), "Accuracy on clean and on corrupted test images.")
-    if load_models:
-        add_models(found, runs, images, names)
-    return found
-
-
-def add_confused_pairs(found: Understanding, runs: list[Run], images: np.ndarray, names: list[str]) -> None:
-    """The most frequent confusions of all runs together, with images that the first run to make them confuses."""
-    total = np.sum([run.results["metrics"]["test"]["confusion_matrix"] for run in runs], axis=0)
-    rows, facts = [], []
-    for truth, guess, count in find_confusions(total.tolist(), names, 5):
-        chosen = np.zeros(0, dtype=int)
-        for run in runs:
-            chosen = np.flatnonzero((run.labels == names.index(truth)) & (run.predicted == names.index(guess)))
-            if len(chosen):
-                break
-        rows.append((f"{shorten(truth)} taken for {shorten(guess)}: {count}", images[chosen[:8]]))
-        facts.append({"true": truth, "predicted": guess, "images": count})
-    found.facts["most_confused"] = facts
-    if rows:
-        title = "Most confused classes" + (f", {len(runs)} models together" if len(runs) > 1 else "")
-        found.add("confused_pairs", draw_strips(rows, title), "The most frequent confusions, with examples.")
-
-
-def caption_image(runs: Iterable[Run], row: int, names: list[str]) -> str:
-    """The label, and each run's prediction with its probability."""
-    lines = [shorten(names[next(iter(runs)).labels[row]], 14)]
-    lines += [f"{shorten(names[run.predicted[row]], 12)} {run.probabilities[row].max():.0%}" for run in runs]
-    return "\n".join(lines)
-
-
-def add_mistakes(found: Understanding, runs: list[Run], images: np.ndarray, names: list[str]) -> None:
-    """The most confident mistakes of each run."""
-    facts = {}
-    for place, run in enumerate(runs):
-        rows = rank_confident_mistakes(run.probabilities, run.labels)
-        facts[run.name] = {
-            "mistakes": len(rows),
-            "most_confident": run.predictions["index"].to_numpy()[rows[:PICTURES]].tolist(),
+    result, subject = Understanding(facts={"models": [run.name for run in runs]}), Subject(runs, data)
+    if len(data.class_names) <= MAX_CLASSES:
+        matrices = {
+            subject.titles[run.name]: run.results["metrics"]["test"]["confusion_matrix"] for run in subject.shown
         }
-        if len(rows):
-            shown = rows[:PICTURES]
-            captions = [caption_image([run], row, names) for row in shown]
-            title = f"Most confident mistakes of {shorten_names([run.name], 50)[run.name]}".replace("$", r"\$")
-            caption = f"{run.name}: label above, prediction with its probability below."
-            found.add(f"confident_mistakes_{place + 1}", draw_captioned(images[shown], captions, title), caption)
-    found.facts["mistakes"] = facts
+        text = "Test images by true and predicted class; the darker, the larger the share of the true class."
+        result.add("confusion_matrices", draw_confusion_matrices(matrices, subject.classes), text + subject.note)
+    add_mistakes(result, subject)
+    if len(runs) > 1:
+        add_shared_mistakes(result, subject)
+    add_suspects(result, subject, reference)
+    if reference:
+        add_reference(result, subject, reference)
+    add_curves(result, subject)
+    if load_models:
+        add_models(result, subject)
+    return result
 
 
-def add_disagreements(found: Understanding, runs: list[Run], images: np.ndarray, names: list[str]) -> None:
-    """Images that all miss, and those that one run alone gets right."""
-    groups = split_by_hits(np.stack([run.predicted == run.labels for run in runs]))
-    titles = {"all": "all right", "none": "all wrong"} | {
-        str(i): f"only {run.name} is right" for i, run in enumerate(runs)
-    }
-    found.facts["agreement"] = {titles[key]: len(rows) for key, rows in groups.items()}
-    if len(runs) < 2:
-        return
-    for key, rows in groups.items():
-        if key == "all" or not len(rows):
-            continue
-        shown = rows[:PICTURES]
-        captions = [caption_image(runs[:3], row, names) for row in shown]
-        title = (
-            titles[key]
-            if key == "none"
-            else f"only {shorten_names([run.name for run in runs], 40)[runs[int(key)].name]} is right"
+def add_reference(result: Understanding, subject: Subject, reference: ReferenceData) -> None:
+    """Agreement with people's labels, and accuracy without doubtful test images."""
+    hits = {name: values.argmax(1) == subject.labels for name, values in subject.probabilities.items()}
+    subsets = measure_subsets(hits, subject.indices, reference)
+    facts, groups, text = {"subsets": subsets}, [], []
+    if reference.human_labels is not None:
+        shares = reference.human_labels[subject.indices]
+        groups = measure_by_agreement(hits, subject.labels, shares)
+        facts["agreement"] = measure_human_agreement(subject.probabilities, subject.labels, shares)
+        facts["by_share_of_people"] = groups
+        text.append("Left: how about 50 people labelled each test image (CIFAR-10H).")
+    if reference.duplicates is not None:
+        text.append("Duplicates: test images with a near-duplicate in CIFAR-10's training set (ciFAIR).")
+    if reference.disputes is not None:
+        facts["disputed"] = int(np.isin(subject.indices, find_disputed(reference)).sum())
+        text.append("Disputed: labels that fewer than three of five people uphold (Northcutt et al. 2021).")
+    result.facts["reference"] = facts
+    if groups or len(subsets) > 1:
+        shown = {run.name: subject.titles[run.name] for run in subject.shown}
+
+        def rename(row: dict) -> dict:
+            return row | {"accuracy": {title: row["accuracy"][name] for name, title in shown.items()}}
+
+        figure = curves.draw_human_agreement(
+            [rename(row) for row in groups], {name: rename(row) for name, row in subsets.items()}
         )
-        order = ", ".join(run.name for run in runs[:3])
-        caption = f"{len(rows):,} test images: {titles[key]}. Label above, then the predictions of {order}."
-        stem = "missed_by_all" if key == "none" else f"right_by_{int(key) + 1}_alone"
-        title = f"{title[0].upper()}{title[1:]}: {len(rows):,} images".replace("$", r"\$")
-        found.add(stem, draw_captioned(images[shown], captions, title), caption)
+        result.add("human_agreement", figure, " ".join(text) + subject.note)
 
 
-def add_suspects(found: Understanding, runs: list[Run], images: np.ndarray, names: list[str]) -> None:
-    """Suspected label errors, by all runs together."""
-    rows, guesses = find_suspected_labels([run.probabilities for run in runs], runs[0].labels)
-    indices = runs[0].predictions["index"].to_numpy()
-    found.facts["suspected_labels"] = {
-        "count": len(rows),
-        "first": [
-            {"index": int(indices[row]), "label": names[runs[0].labels[row]], "suspected": names[guess]}
-            for row, guess in zip(rows[:50], guesses[:50], strict=True)
-        ],
-    }
-    if len(rows):
-        captions = [
-            f"{shorten(names[runs[0].labels[row]], 14)}\n{shorten(names[guess], 12)}?"
-            for row, guess in zip(rows[:PICTURES], guesses[:PICTURES], strict=True)
-        ]
-        title = f"Suspected labels: {len(rows):,} of {len(images):,} test images"
-        caption = "Images whose label confident learning doubts (above), and what the models say. Many are only hard."
-        found.add("suspected_labels", draw_captioned(images[rows[:PICTURES]], captions, title), caption)
+def add_curves(result: Understanding, subject: Subject) -> None:
+    """Reliability, ROC, precision-recall, and accuracy on corrupted images."""
+    tables, errors, ranking, corrupted = {}, {}, {}, {}
+    for run in subject.shown:
+        title, section = subject.titles[run.name], run.results.get("calibration")
+        if section:
+            tables[title] = section["reliability"]
+            values = [section["test"][state]["calibration_error"]["value"] for state in section["reliability"]]
+        else:
+            tables[title] = {"before": build_reliability_table(run.probabilities, subject.labels)}
+            values = [float(compute_calibration_error(run.probabilities, subject.labels))]
+        errors[title] = "calibration error " + ", then ".join(f"{value:.1%}" for value in values if value is not None)
+        if found := compute_ranking_curves(run.probabilities, subject.labels):
+            ranking[title] = found
+        if robustness := run.results.get("robustness"):
+            corrupted[title] = {"clean": robustness["clean_accuracy"], **robustness["families"]}
+    text = "Accuracy against confidence in bins of equally many test images; below the line a model is too sure."
+    result.add("reliability", curves.draw_reliability(tables, errors), text + subject.note)
+    if ranking:
+        text = "one class against the rest; gray: each class. The three lowest classes are named." + subject.note
+        result.add("roc_curves", curves.draw_roc(ranking, subject.data.class_names), f"ROC, {text}")
+        drawn = curves.draw_precision_recall(ranking, subject.data.class_names)
+        result.add("precision_recall_curves", drawn, f"Precision and recall, {text}")
+    if corrupted:
+        text = "Accuracy on clean test images and on corrupted ones (CIFAR-10-C's corruptions), mean of each family."
+        result.add("corruptions", curves.draw_corruptions(corrupted), text + subject.note)
 
 
-def add_people(found: Understanding, runs: list[Run], reference: ReferenceData) -> None:
-    """What reference data say, by run."""
-    indices = runs[0].predictions["index"].to_numpy()
-    facts = {run.name: compare_with_people(run.probabilities, run.labels, indices, reference) for run in runs}
-    if any(facts.values()):
-        found.facts["people"] = facts
-
-
-def add_models(found: Understanding, runs: list[Run], images: np.ndarray, names: list[str]) -> None:
-    """Where each model looks on the same images, and its first layer's filters; models that do not load are named."""
-    right = np.stack([run.predicted == run.labels for run in runs])
-    rows = np.flatnonzero(~right.all(0))[:MAPPED]
-    rows = rows if len(rows) else np.arange(min(MAPPED, len(images)))
-    strips, filters, missing = [("image", images[rows])], {}, []
-    for place, run in enumerate(runs):
+def add_models(result: Understanding, subject: Subject) -> None:
+    """What needs the models themselves; one that cannot be loaded, or looked into, is left out, and it is said why."""
+    maps, texts, points, filters, layers, skipped = {}, {}, {}, {}, {}, {}
+    rows = choose_images(subject)
+    images = subject.read(rows)
+    mapped = np.linspace(0, len(subject.labels) - 1, min(MAPPED, len(subject.labels))).astype(int)
+    for run in subject.shown:
+        title = subject.titles[run.name]
         try:
             model, processor = load_model(str(run.folder))
+            model.eval()
+            if (weights := get_first_filters(model)) is not None:
+                filters[title] = weights
+            if find_classifier(model) is not None:
+                features = compute_features(model, processor, subject.data.test.select(subject.rows[mapped]))
+                if (found := project_features(features)) is not None:
+                    points[title] = found
+            batch = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)  # (B, 3, S, S)
+            device = next(model.parameters()).device
+            pixel_values = read_preprocessing(processor)(batch.to(device))
+            maps[title], layers[run.name] = compute_activation_maps(model, pixel_values)
+            texts[title] = [line.split("\n")[1] for line in caption_images(subject, rows, [run])]
         except UserError as error:
             logger.warning("%s is not looked into: %s", run.name, error)
-            missing.append(run.name)
-            continue
-        pixels = read_preprocessing(processor)(torch.from_numpy(images[rows].copy()).permute(0, 3, 1, 2))
-        maps = compute_activation_maps(model, pixels)
-        if maps is not None:
-            strips.append((shorten(run.name, 30), overlay(images[rows], maps)))
-        if kernels := find_first_filters(model):
-            filters[run.name] = kernels
-        chosen = np.linspace(0, len(images) - 1, min(FEATURES, len(images))).astype(int)
-        features = collect_features(model, read_preprocessing(processor), images[chosen])
-        if features is not None:
-            drawn = draw_feature_map(features, run.labels[chosen], names, shorten(run.name, 40))
-            caption = f"What the classifier of {run.name} is given for test images, on its two main directions (PCA)."
-            found.add(f"features_{place + 1}", drawn, caption)
-    found.facts["models_without_weights"] = missing
-    if len(strips) > 1:
-        columns = [shorten(names[label], 12) for label in runs[0].labels[rows]]
-        caption = "Where each model looks for the class that it predicts (Grad-CAM): red speaks for it, blue does not."
-        found.add("activation_maps", draw_strips(strips, "Where the models look", columns), caption)
-    if filters:
-        found.add(
-            "first_filters", draw_filters(filters), "Weights of the first layer, each stretched to its own range."
+            skipped[run.name] = str(error)
+    result.facts |= {"activation_layers": layers, "not_looked_into": skipped}
+    note = subject.note + "".join(
+        f" {subject.titles[name]} is left out or in part: {skipped[name]}." for name in skipped
+    )
+    if maps:
+        truths = [subject.classes[label] for label in subject.labels[rows]]
+        text = "Grad-CAM: where a late layer's features speak for the predicted class. It shows where, not why."
+        result.add("activation_maps", model_figures.draw_activation_maps(images, truths, maps, texts), text + note)
+    if points:
+        text = (
+            f"What enters the classifier, of {len(mapped):,} test images, put into a plane by t-SNE: neighbours stay "
         )
+        text += "neighbours, distances between groups mean nothing."
+        drawn = model_figures.draw_feature_maps(points, subject.labels[mapped], subject.data.class_names)
+        result.add("feature_maps", drawn, text + note)
+    if filters:
+        text = "Weights of the first convolution, each scaled by its own largest; gray is 0."
+        result.add("first_filters", model_figures.draw_first_filters(filters), text + note)
 
 
-@torch.inference_mode()
-def collect_features(model: PreTrainedModel, preprocessing: Preprocessing, images: np.ndarray) -> np.ndarray | None:
-    """What a model's classifier is given, (N, D), for uint8 (N, S, S, 3); None where the classifier is not known."""
-    classifier, kept = find_classifier(model), []
-    if classifier is None or len(images) < 3:
-        return None
-    handle = classifier.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].float().flatten(1)))
-    device, precision = choose_device(), choose_precision()
-    model = model.to(device).eval()
-    with autocast(device, precision):
-        for start in range(0, len(images), 100):
-            batch = torch.from_numpy(images[start : start + 100].copy()).permute(0, 3, 1, 2)
-            model(pixel_values=preprocessing(batch).to(device))
-    handle.remove()
-    return torch.cat(kept).cpu().numpy()
-
-
-def overlay(images: np.ndarray, maps: torch.Tensor) -> np.ndarray:
-    """Images uint8 (N, S, S, 3) under activation maps (N, H, W)."""
-    small = nn.functional.interpolate(maps[:, None], size=images.shape[1:3], mode="area")[:, 0].cpu().numpy()
-    colors = colormaps["turbo"](small)[..., :3]
-    return (255 * (0.5 * images / 255 + 0.5 * colors)).astype(np.uint8)
-
-
-def find_first_filters(model: nn.Module) -> list[np.ndarray]:
-    """The weights of the first convolution of RGB images, (h, w, 3) each."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.groups == 1:
-            return list(module.weight.detach().float().permute(0, 2, 3, 1).cpu().numpy())
-    return []
+def choose_images(subject: Subject) -> np.ndarray:
+    """Rows for activation maps: half of them are missed by a model, the others all get right; of several classes."""
+    predicted = np.stack([values.argmax(1) for values in subject.probabilities.values()])
+    missed = (predicted != subject.labels).any(0)
+    chosen = []
+    for rows in (np.flatnonzero(missed), np.flatnonzero(~missed)):
+        _, first = np.unique(subject.labels[rows], return_index=True)
+        ordered = np.concatenate([np.sort(first), np.setdiff1d(np.arange(len(rows)), first)]).astype(int)
+        chosen.append(rows[ordered])
+    half = PICTURES // 2
+    count = max(half, PICTURES - len(chosen[0]))
+    right = chosen[1][:count]
+    return np.concatenate([right, chosen[0][: PICTURES - len(right)]])
