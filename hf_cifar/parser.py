@@ -17,7 +17,7 @@ import yaml
 from safetensors import SafetensorError
 from transformers import HfArgumentParser
 
-from .errors import UserError
+from .errors import HubError, UserError
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -133,6 +133,8 @@ def run_recipe(main: Callable[[], None]) -> Callable[[], None]:
             main()
         except UserError as error:
             sys.exit(complain(" ".join(str(error).split()), 2))
+        except HubError as error:
+            sys.exit(complain(str(error), 1))
         except KeyboardInterrupt:
             sys.exit(
                 complain(

@@ -6,16 +6,14 @@ Checks the run, shows what is sent, pushes it in one commit, tags that, then fet
 number of it (see recipes/verify.py). The token is that of `hf auth login`, or HF_TOKEN; never give it as an option.
 """
 
-import sys
 from pathlib import Path
 
 from hf_cifar.arguments import SourceArguments
-from hf_cifar.parser import RecipeParser, complain, run_recipe
-from hf_cifar.publishing.agreement import find_failures, format_checks
+from hf_cifar.parser import RecipeParser, run_recipe
 from hf_cifar.publishing.checks import check_run
-from hf_cifar.publishing.hub_calls import TIMEOUT, HubError
-from hf_cifar.publishing.push import check_options, push_run
-from hf_cifar.publishing.verify import verify_model
+from hf_cifar.publishing.hub_calls import TIMEOUT
+from hf_cifar.publishing.publish import publish_run
+from hf_cifar.publishing.push import check_options
 
 
 @run_recipe
@@ -44,20 +42,11 @@ def main() -> None:
     if options.dry_run:
         print("Dry run: nothing was sent")
         return
-    try:
-        pushed = push_run(
-            folder, options.repo_id, options.private, options.revision, options.create_pr, tag,
-            checked=(results, paths), timeout=options.timeout,
-        )  # fmt: skip
-        print(f"Pushed: {pushed.pull_request or pushed.url}" + (f", tagged {pushed.tag}" if pushed.tag else ""))
-        if options.no_verify:
-            return
-        checks = verify_model(options.repo_id, pushed.commit, source, run_code=code, timeout=options.timeout)
-    except HubError as error:
-        sys.exit(complain(str(error), 1))
-    print(format_checks(checks))
-    if failures := find_failures(checks):
-        sys.exit(complain(f"{options.repo_id} is published, but not reproduced: {failures}", 1))
+    for line in publish_run(
+        folder, options.repo_id, None if options.no_verify else source, options.private, options.revision,
+        options.create_pr, tag, code, (results, paths), options.timeout,
+    ):  # fmt: skip
+        print(line)
 
 
 if __name__ == "__main__":

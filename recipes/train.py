@@ -26,7 +26,9 @@ from hf_cifar.hardware import keep_freed_memory
 from hf_cifar.models.loading import build_cifar_cnn, load_for_fine_tuning
 from hf_cifar.parser import RecipeParser, run_recipe
 from hf_cifar.publishing.cards import write_card
+from hf_cifar.publishing.publish import drop_hub_options, publish_run, take_hub_options
 from hf_cifar.reporting.figures import write_run_figures
+from hf_cifar.reporting.formatting import describe_start, format_estimate
 from hf_cifar.training.fit import fit, get_precision
 from hf_cifar.training.run_folder import check_run_folder, clear_run_folder, save_model
 from hf_cifar.training.trainer import check_model, check_options, get_training_defaults
@@ -38,6 +40,7 @@ def main() -> None:
     parser = RecipeParser(DataArguments, ModelArguments, RecipeArguments, TrainingArguments, description=__doc__)
     parser.set_defaults(**get_training_defaults())
     data_args, model_args, recipe, args, _ = parser.parse()
+    hub_options = take_hub_options(args)
     folder = Path(args.output_dir)
     checkpoint = check_run_folder(folder, recipe.overwrite_run, args.resume_from_checkpoint)
     check_options(args, recipe, has_validation=data_args.validation_size > 0)
@@ -56,12 +59,7 @@ def main() -> None:
     environment, is_main = describe_environment(get_precision(args), args.world_size), args.process_index == 0
     if is_main:
         clear_run_folder(folder, keep_checkpoints=checkpoint is not None)
-        print(f"Data: {data.name} from {data.source}: {len(train):,} train, {len(validation or ()):,} validation, "
-              f"{len(data.test):,} test")  # fmt: skip
-        print("Hardware: {hardware}; precision {precision}; {world_size} process(es)".format(**environment))
-        if data.is_sample:
-            print("NOTE: this is the bundled sample, not CIFAR-10; its accuracy says nothing about the model")
-
+        print(describe_start(data, len(train), len(validation or ()), environment))
     keep_freed_memory()  # not before: what decoding frees is worth giving back
     outcome = fit(
         model, preprocessing, train, validation, args, data_args, recipe,
@@ -71,7 +69,7 @@ def main() -> None:
     if not is_main:
         return
     save_model(model, preprocessing, folder)
-    command = shlex.join(["python", "recipes/train.py", *sys.argv[1:]])
+    command = shlex.join(["python", "recipes/train.py", *drop_hub_options(sys.argv[1:])])
     results = measure_run(
         folder, data, train, validation, args, (data_args, model_args, recipe), command, environment, outcome,
         base_model, trust_remote_code=model_args.trust_remote_code,
@@ -79,10 +77,10 @@ def main() -> None:
     write_run_figures(folder, results)
     write_card(folder, results)
     write_results(folder, results)  # last: its presence means that the run is complete
-    accuracy = results["metrics"]["test"]["accuracy"]
-    print(f"Test accuracy {accuracy['value']:.2%} (95 % interval {accuracy['low']:.1%} to {accuracy['high']:.1%}) "
-          f"after {outcome.epochs:g} epochs in {outcome.train_seconds + outcome.feature_seconds:.0f} s; "
-          f"run folder: {folder}")  # fmt: skip
+    print(f"Test accuracy {format_estimate(results['metrics']['test']['accuracy'])} after {outcome.epochs:g} epochs "
+          f"in {outcome.train_seconds + outcome.feature_seconds:.0f} s; run folder: {folder}")  # fmt: skip
+    for line in publish_run(folder, source=data_args, **hub_options) if hub_options else ():
+        print(line)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from hf_cifar.arguments import SourceArguments
 from hf_cifar.errors import UserError
 from hf_cifar.parser import RecipeParser, complain, run_recipe
 from hf_cifar.publishing.agreement import find_failures, format_checks
-from hf_cifar.publishing.hub_calls import TIMEOUT, HubError
+from hf_cifar.publishing.hub_calls import TIMEOUT
 from hf_cifar.publishing.verify import verify_model
 
 
@@ -33,13 +33,10 @@ def main() -> None:
     source, options = parser.parse()
     if options.subset is not None and options.subset < 1:
         raise UserError(f"subset={options.subset} is out of range; allowed: 1 or more")
-    try:
-        checks = verify_model(
-            options.model, options.revision, source, options.subset, options.trust_remote_code, options.exactness,
-            options.timeout,
-        )  # fmt: skip
-    except HubError as error:
-        sys.exit(complain(str(error), 1))
+    checks = verify_model(
+        options.model, options.revision, source, options.subset, options.trust_remote_code, options.exactness,
+        options.timeout,
+    )  # fmt: skip
     print(format_checks(checks))
     if failures := find_failures(checks):
         sys.exit(complain(f"{options.model} is not reproduced: {failures}", 1))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_cifar.errors import UserError
+from hf_cifar.errors import HubError, UserError
 from hf_cifar.publishing import hub_calls, push
 from hf_cifar.publishing.checks import check_run
 
@@ -151,7 +151,7 @@ def test_a_failure_is_one_line_and_leaves_nothing_to_load(name, run, checked, hu
     if name == "a changed parent":
         hub.faults[0].before = lambda: change_main(hub)
     caplog.set_level(logging.DEBUG)
-    with connect(hub, token), pytest.raises(hub_calls.HubError, match=pattern) as caught:
+    with connect(hub, token), pytest.raises(HubError, match=pattern) as caught:
         try:
             push.push_run(run, NAME, checked=checked, timeout=0.4 if name == "slow" else 10)
         finally:
@@ -199,7 +199,7 @@ def test_a_commit_whose_answer_was_lost_is_not_made_twice(run, checked, hub, mon
 
 def test_a_tag_that_fails_says_that_the_commit_is_there(run, checked, hub):
     hub.faults.append(Fault("POST .*/tag/", status=403))
-    with connect(hub), pytest.raises(hub_calls.HubError, match="tagging commit .*, which is published: 403"):
+    with connect(hub), pytest.raises(HubError, match="tagging commit .*, which is published: 403"):
         push.push_run(run, NAME, checked=checked)
 
 

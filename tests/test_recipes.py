@@ -120,7 +120,11 @@ def test_training_without_validation_is_a_final_run(recipe, tiny_config, tmp_pat
         ("train.py", ["--dataset=sample", "--metric_for_best_model=f2"], "metric_for_best_model"),
         ("train.py", ["--per_device_train_batch_size=0"], "per_device_train_batch_size=0 is out of range"),
         ("train.py", ["--num_train_epochs=0"], "num_train_epochs=0"),
-        ("train.py", ["--push_to_hub=true"], "publish the finished run instead, by recipes/push.py"),
+        ("train.py", ["--push_to_hub=true"], "needs --hub_model_id USER/NAME"),
+        ("train.py", ["--push_to_hub=true", "--hub_model_id=cnn"], "allowed: USER/NAME"),
+        ("train.py", ["--push_to_hub=true", "--hub_model_id=user/cnn"], "the Hub cannot be reached, or you are not"),
+        ("train.py", ["--hub_model_id=user/cnn"], "hub_model_id needs push_to_hub: true"),
+        ("train.py", ["--hub_token=x"], "hub_token has no effect here; leave it out (log in by"),
         ("eval.py", ["no/such/run"], "is not a folder"),
         ("eval.py", [], "MODEL"),
         ("compare.py", ["runs/none", "runs/none2"], "'runs/none' holds no results.json"),
@@ -211,7 +215,7 @@ def test_a_second_comparison_replaces_the_first_and_nothing_else(recipe, cnn_run
     folder = tmp_path / "comparison"
     pages = []
     for runs in ((cnn_run, frozen_run), (frozen_run, cnn_run)):
-        code, _, err = recipe("compare.py", *runs, f"--output_dir={folder}")
+        code, _, err = recipe("compare.py", *runs, "--no_models", f"--output_dir={folder}")
         assert code == 0, err
         pages.append((folder / "figures/confusion_matrices.png").read_bytes())
     assert pages[0] != pages[1]

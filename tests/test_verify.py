@@ -12,9 +12,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from hf_cifar.arguments import SourceArguments
+from hf_cifar.errors import HubError
 from hf_cifar.evaluation.results import read_results
 from hf_cifar.models.loading import hash_weights, load_model
-from hf_cifar.publishing import hub_calls, stranger
+from hf_cifar.publishing import stranger
 from hf_cifar.publishing.agreement import compare_metrics, compare_predictions, find_failures, format_checks
 from hf_cifar.publishing.checks import list_files
 from hf_cifar.publishing.verify import match_place, verify_model
@@ -171,7 +172,7 @@ def test_a_copy_that_does_not_come_is_one_line(fault, pattern, hub, monkeypatch,
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.file_download._ETAG_RETRY_TIMEOUT", 0.3)  # the client's own second try
     hub[0].faults.append(Fault(**vars(fault)))
-    with pytest.raises(hub_calls.HubError, match=pattern) as caught:
+    with pytest.raises(HubError, match=pattern) as caught:
         verify_model(NAME, timeout=1 if fault.stall else 20)
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 

@@ -15,7 +15,7 @@ from huggingface_hub import HfApi, constants, get_token, set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoFile
 
-from ..errors import UserError
+from ..errors import HubError, UserError
 from ..hub import is_hub_reachable
 
 TIMEOUT = 60.0  # seconds without a byte from the Hub or to it; the client's own is never
@@ -32,10 +32,6 @@ PERMISSIONS = {
     "downloading": "to read {repo_id!r} (role read, or fine-grained: read access to its contents)",
 }
 WRITING = "to write to {repo_id!r} (role write, or fine-grained: write access to its contents)"
-
-
-class HubError(RuntimeError):
-    """The Hub did not do what was asked, after retries; one line that says what and why."""
 
 
 @dataclass

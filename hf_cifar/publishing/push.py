@@ -9,9 +9,9 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelet
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
-from ..errors import UserError
+from ..errors import HubError, UserError
 from .checks import check_run, is_published
-from .hub_calls import TIMEOUT, HubError, Place, find_difference, list_remote, retry, talk_to_hub
+from .hub_calls import TIMEOUT, Place, find_difference, list_remote, retry, talk_to_hub
 
 
 @dataclass(frozen=True)

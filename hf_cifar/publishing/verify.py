@@ -14,7 +14,7 @@ from huggingface_hub import HfApi, ModelCard, constants
 from ..arguments import SourceArguments
 from ..data.store import read_column
 from ..data.table import ImageData, load_data
-from ..errors import UserError
+from ..errors import HubError, UserError
 from ..evaluation.cost import PACKAGES, describe_environment
 from ..evaluation.measure import measure_tables
 from ..evaluation.metrics import compute_all_metrics
@@ -32,7 +32,7 @@ from .checks import (
     match_entry,
     needs_code,
 )
-from .hub_calls import TIMEOUT, HubError, Place, find_difference, list_remote, retry, talk_to_hub
+from .hub_calls import TIMEOUT, Place, find_difference, list_remote, retry, talk_to_hub
 from .stranger import StrangerError, open_stranger, pass_on
 
 # Packages whose version may change the last bits of a prediction.

@@ -2,6 +2,8 @@
 
 import jinja2
 
+from ..data.table import ImageData
+
 
 def format_estimate(estimate: dict[str, float], digits: int = 2) -> str:
     """As in "94.01 % [93.5, 94.5]"."""
@@ -92,3 +94,14 @@ def make_templates(package: str) -> jinja2.Environment:
     environment.filters["spread"] = format_spread
     environment.filters["dataset_title"] = get_dataset_title
     return environment
+
+
+def describe_start(data: ImageData, train: int, validation: int, environment: dict) -> str:
+    """What a run trains on and where, in lines for the terminal; `train` and `validation` count images."""
+    lines = [
+        f"Data: {data.name} from {data.source}: {train:,} train, {validation:,} validation, {len(data.test):,} test",
+        "Hardware: {hardware}; precision {precision}; {world_size} process(es)".format(**environment),
+    ]
+    if data.is_sample:
+        lines.append("NOTE: this is the bundled sample, not CIFAR-10; its accuracy says nothing about the model")
+    return "\n".join(lines)

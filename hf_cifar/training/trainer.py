@@ -82,11 +82,6 @@ def check_options(args: TrainingArguments, recipe: RecipeArguments, has_validati
             raise UserError(f"{name}={getattr(value, 'value', value)} would be ignored; leave it out ({remedy})")
     if args.dataloader_drop_last:
         raise UserError("dataloader_drop_last=true would drop validation images too; leave it out")
-    if args.push_to_hub:
-        raise UserError(
-            "push_to_hub=true: the Trainer would replace the model card; publish the finished run instead, by "
-            "recipes/push.py RUN --repo_id USER/NAME"
-        )
 
 
 def check_model(
