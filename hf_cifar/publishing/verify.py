@@ -26,6 +26,7 @@ from .checks import (
     CODE_FILES,
     REQUIRED,
     UNSAFE_SUFFIXES,
+    compare_exports,
     find_card_problems,
     find_code_problem,
     is_published,
@@ -79,6 +80,7 @@ def verify_model(
             checks.append(Check("Python files", " and ".join(CODE_FILES), f"{problem}", None, run_code))
             if not run_code:
                 return checks  # nothing of it is run
+        checks += [compare_words(f"{path}, SHA-256", *hashes) for path, *hashes in compare_exports(folder, results)]
         published = read_published(folder, results)
         for section, frame in published.items():
             checks += check_predictions_file(section, frame, data, results)

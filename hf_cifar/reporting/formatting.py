@@ -96,6 +96,27 @@ def make_templates(package: str) -> jinja2.Environment:
     return environment
 
 
+def format_exports(exports: dict) -> str:
+    """The model in other formats beside PyTorch, a Markdown table that the terminal and the card show."""
+    names = {"pytorch": "PyTorch", "onnx": "ONNX, by onnxruntime", "torch_export": "torch.export"}
+    rows = [
+        "| format | size | one image | in batches of 64 | probabilities against PyTorch's |",
+        "|---|---|---|---|---|",
+    ]
+    for name, title in names.items():
+        if (each := exports.get(name)) is None:
+            continue
+        size, parity = "", ""
+        if "file" in each:
+            size = f"{each['size_bytes'] / 1e6:.1f} MB"
+            parity = f"at most {each['largest_difference']:.1g} apart, {each['other_classes']} of "
+            parity += f"{each['num_images']:,} images of another class"
+        rows.append(
+            f"| {title} | {size} | {each['latency_ms']:.1f} ms | {each['throughput']:,.0f} images/s | {parity} |"
+        )
+    return "\n".join(rows) + "\n\nfp32, timed in turn on {hardware}, {date:.10}.".format(**exports)
+
+
 def describe_start(data: ImageData, train: int, validation: int, environment: dict) -> str:
     """What a run trains on and where, in lines for the terminal; `train` and `validation` count images."""
     lines = [

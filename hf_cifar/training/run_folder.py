@@ -11,6 +11,8 @@ from ..files import check_output_folder, is_scratch
 from ..models.image_processors import build_image_processor
 
 CHECKPOINTS = "checkpoints"
+# Never published: the Trainer's own, and a format that holds a pickle.
+LOCAL = (CHECKPOINTS, "torch_export")
 # Everything that a run writes; nothing else in a folder is ever deleted.
 RUN_FILES = (
     "config.json",
@@ -22,7 +24,8 @@ RUN_FILES = (
     "results.json",
     "predictions",
     "figures",
-    CHECKPOINTS,
+    "onnx",
+    *LOCAL,
 )
 
 
