@@ -1,10 +1,9 @@
 """Owns how a comparison reads: the rows of its tables, and sentences, alike in report, slides and terminal."""
 
-import re
 from collections.abc import Callable, Iterable
 
 from ..evaluation.tradeoffs import get_cost, join
-from .formatting import format_count, format_estimate, format_seconds
+from .formatting import escape, format_count, format_estimate, format_seconds
 
 Rows = list[list[str]]  # the heading first
 MISSING = "–"
@@ -197,11 +196,6 @@ def make_curve_rows(comparison: dict) -> Rows:
     ):
         rows.append([point["group"], f"{point['images']:,}", format_score(point["accuracy"])])
     return rows
-
-
-def escape(text: str) -> str:
-    """Text that Markdown shows as it is, in a table too, changed as little as that allows."""
-    return re.sub(r"([\\`*_|<&]|\](?=[(\[:]))", r"\\\1", " ".join(text.split()))
 
 
 def format_markdown(rows: Rows) -> str:

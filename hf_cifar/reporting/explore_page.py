@@ -1,6 +1,5 @@
 """Owns the page that shows a dataset: what was found in it, the figures, and a text that says what is seen."""
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from ..data.transforms import ImageTransform, Preprocessing
 from ..files import write_text, write_then_rename
 from . import explore, explore_augmentation, explore_labels
 from .figures import save_figure
-from .formatting import get_dataset_title
+from .formatting import escape, get_dataset_title
 from .image_grids import MAX_CLASSES
 from .report import TEMPLATES, render_html
 
@@ -189,8 +188,3 @@ def describe_options(augmentation: AugmentationArguments) -> str:
     return ", ".join(
         f"{each}: {getattr(augmentation, each)}" for each in names if getattr(augmentation, each) != getattr(off, each)
     )
-
-
-def escape(text: str) -> str:
-    """Text that Markdown shows as it is, in a table too."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|<>&~-])", r"\\\1", " ".join(text.split()))

@@ -1,5 +1,7 @@
 """Owns how numbers look to people, and the templates that show them."""
 
+import re
+
 import jinja2
 
 from ..data.table import ImageData
@@ -17,8 +19,15 @@ def format_spread(spread: dict[str, float]) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """As in "42 s" or "6.4 min"."""
+    """As in "0.3 s", "42 s" or "6.4 min"."""
+    if seconds < 0.95:
+        return f"{seconds:.1g} s"
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is, in a table too, changed as little as that allows."""
+    return re.sub(r"([\\`*_|<&]|\](?=[(\[:]))", r"\\\1", " ".join(text.split()))
 
 
 def format_count(value: float) -> str:

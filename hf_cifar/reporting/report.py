@@ -18,13 +18,13 @@ from ..files import write_json, write_text, write_then_rename
 from . import comparison_text as text
 from .comparison_figures import draw_comparison
 from .figures import draw_class_scores, draw_learning_curves, save_figure
-from .formatting import make_templates
+from .formatting import escape, make_templates
 
 if TYPE_CHECKING:
     from .understanding import Understanding
 
 TEMPLATES = make_templates("hf_cifar.reporting")
-TEMPLATES.filters |= {"table": text.format_markdown, "escape": text.escape}
+TEMPLATES.filters |= {"table": text.format_markdown, "escape": escape}
 REPORT_FILES = ("comparison.json", "report.md", "report.html", "slides.pptx", "figures")
 CONTENTS_FROM = 4  # sections; a shorter page needs no table of contents
 
