@@ -1,4 +1,4 @@
-"""Write again what is generated from committed figures: model cards, the README's table, the docs' benchmarks.
+"""Write again what is generated: model cards, the README's table, the docs' benchmarks, the list of recipes.
 
     make cards            (or python recipes/cards.py)
 
@@ -18,6 +18,7 @@ from hf_cifar.files import write_text
 from hf_cifar.parser import RecipeParser, run_recipe
 from hf_cifar.publishing.cards import put_between_marks, render_card, render_table
 from hf_cifar.reporting.formatting import format_training_benchmark
+from hf_cifar.reporting.recipe_list import format_recipes, format_scripts
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,6 +36,8 @@ def main() -> None:
         ("docs/speed.md", "benchmark", format_training_benchmark(read_benchmark("train"))),
         ("docs/transfer.md", "benchmark", format_transfer_benchmark(read_benchmark("transfer"))),
         ("docs/transfer.md", "sizes", format_size_trade(read_benchmark("image_size"))),
+        ("recipes/README.md", "scripts", format_scripts(ROOT / "recipes")),
+        ("recipes/README.md", "yamls", format_recipes(ROOT / "recipes")),
     )
     for name, mark, content in parts:
         text = (ROOT / name).read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from hf_cifar.evaluation.results import read_results
 from hf_cifar.evaluation.seeds import read_seeds
 from hf_cifar.publishing.cards import put_between_marks, render_card, render_table
 from hf_cifar.reporting.formatting import format_benchmark, format_training_benchmark
+from hf_cifar.reporting.recipe_list import format_recipes, format_scripts, read_header
 
 from .conftest import ROOT
 
@@ -45,6 +46,17 @@ def test_committed_cards_and_readme_say_what_their_results_say():
         for results in seeds:
             assert results["data"]["name"] == "cifar10" and not results["environment"]["commit"].endswith("-dirty")
     assert render_table(runs) in (ROOT / "README.md").read_text()
+
+
+def test_the_list_of_recipes_is_what_they_say():
+    text = (ROOT / "recipes/README.md").read_text()
+    assert format_scripts(ROOT / "recipes") in text and format_recipes(ROOT / "recipes") in text
+    for path in (ROOT / "recipes").rglob("*.yaml"):
+        assert path.parent.name == "launch" or f"]({path.relative_to(ROOT / 'recipes')})" in text
+    header = read_header(ROOT / "recipes/cnn/fast.yaml")
+    assert set(header) == {"", "Command", "Measured", "Source"} and header["Measured"].endswith(
+        "model_cards/cnn-fast."
+    )
 
 
 def test_generated_text_replaces_what_stands_between_its_marks():
