@@ -36,6 +36,20 @@ def test_mean_and_deviation(folder, cnn_run):
     assert summarize_seeds(runs[:1]) is None
 
 
+def test_an_option_that_did_not_exist_yet_is_taken_for_its_default(folder, cnn_run):
+    path, results = folder / "seeds/seed1.json", read_results(cnn_run)
+    other = json.loads(path.read_text())
+    assert {"ema_decay", "hard_examples", "lora_rank"} <= set(other["recipe"]["options"])
+    for name in ("ema_decay", "hard_examples", "lora_rank"):
+        del other["recipe"]["options"][name]
+    path.write_text(json.dumps(other))
+    assert len(read_seeds(folder, results)) == 3
+    changed = copy.deepcopy(results)
+    changed["recipe"]["options"]["ema_decay"] = 0.9
+    with pytest.raises(UserError, match="seed1.json is of another recipe"):
+        read_seeds(folder, changed)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,13 +1,17 @@
 """Owns what several seeds of one recipe say together."""
 
+import functools
 import json
 from pathlib import Path
 
+from ..arguments import DataArguments, ModelArguments, RecipeArguments
 from ..errors import UserError
 from .results import read_results_file
 from .statistics import summarize_group
 
 FOLDER = "seeds"  # beside a published results.json: those of the recipe's other seeds, seed<N>.json
+# What seeds may differ in: the data is compared by its hashes, and the rest changes no number.
+OWN = ("seed", "overwrite_run", "dataset", "disable_tqdm", "logging_nan_inf_filter")
 
 
 def read_seeds(folder: Path, results: dict) -> list[dict]:
@@ -28,12 +32,26 @@ def read_seeds(folder: Path, results: dict) -> list[dict]:
 
 
 def describe_options(results: dict) -> dict:
-    """What two seeds of one recipe have in common."""
-    recipe = results["recipe"]
-    own = ("seed", "overwrite_run", "dataset", "disable_tqdm")  # the data is compared by its hashes
-    options = {key: value for key, value in recipe["options"].items() if key not in own}
+    """What two seeds of one recipe have in common.
+
+    Options at their default are left out: a run of an earlier version does not have those that were added since.
+    """
+    recipe, defaults = results["recipe"], get_defaults()
+    options = {
+        key: value for key, value in recipe["options"].items()
+        if key not in OWN and not (key in defaults and value == defaults[key])
+    }  # fmt: skip
     common = {"data": results["data"]["hashes"], "precision": results["environment"]["precision"]}
     return {**recipe, "options": options, "command": None, "seed": None} | common
+
+
+@functools.cache
+def get_defaults() -> dict[str, object]:
+    """The defaults of our own options, as JSON has them."""
+    given = {
+        key: value for kind in (DataArguments, ModelArguments, RecipeArguments) for key, value in vars(kind()).items()
+    }
+    return json.loads(json.dumps(given, default=str))
 
 
 def group_seeds(results: list[dict]) -> list[list[int]]:
