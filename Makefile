@@ -23,7 +23,7 @@ quickstart: setup  ## train a CNN and a frozen pretrained model on CIFAR-10, com
 	$(BIN)/python recipes/quickstart.py $(if $(SMOKE),--smoke)
 
 test: setup  ## the default tests: offline, a few minutes
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: setup  ## the other tests: real CIFAR-10, network
 	$(BIN)/python -m pytest -m slow
