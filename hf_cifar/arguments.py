@@ -391,6 +391,10 @@ class RecipeArguments:
     early_stopping_patience: int = field(
         default=3, metadata={"help": "Stop after so many epochs without a better validation accuracy; 0: never."}
     )
+    companion: bool = field(
+        default=True,
+        metadata={"help": "Warn, in one line each, of what goes wrong in training; nothing else depends on it."},
+    )
     overwrite_run: bool = field(default=False, metadata={"help": "Replace the run that output_dir holds."})
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from ..hardware import choose_precision
 from ..models.loading import check_image_size, find_classifier
 from .averaging import WeightAverage
 from .callbacks import BroadcastBuffers, FreezeWhiteningBias, StopOnDivergence, Stopwatch
+from .companion import Companion
 from .finetuning import check_fine_tuning
 from .hard_examples import build_proxy
 from .keyed_trainer import KeyedTrainer
@@ -180,12 +181,19 @@ def build_trainer(
     if validation_set is None:
         args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
     divergence, loss = StopOnDivergence(), build_loss(args.label_smoothing_factor)
+    companion = Companion(loss) if recipe.companion else None
 
     def compute_loss(*inputs, **options) -> torch.Tensor:
         value = loss(*inputs, **options)
+        if companion is not None and torch.is_grad_enabled():
+            companion.watch(value, *inputs)
         return divergence.watch(value) if torch.is_grad_enabled() else value
 
-    callbacks = [*callbacks, Stopwatch(), divergence]
+    callbacks = [*callbacks, Stopwatch()]
+    if companion is not None:
+        callbacks.append(companion)  # before what stops a run, which it may have seen coming
+        compute_metrics = companion.watch_predictions(compute_metrics)
+    callbacks.append(divergence)
     if recipe.whitening_bias_epochs is not None:
         callbacks.append(FreezeWhiteningBias(recipe.whitening_bias_epochs))
     if recipe.ema_decay:
