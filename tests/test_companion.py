@@ -206,7 +206,9 @@ def run_evaluations(rows: list[tuple[float, float, float]], logits=None, labels=
     """What a companion says of epochs with these training losses, validation losses and accuracies."""
     companion = Companion(build_loss())
     companion.num_classes = 10
-    args = TrainingArguments(output_dir="unused", use_cpu=True, eval_strategy="epoch", metric_for_best_model="accuracy")
+    args = TrainingArguments(
+        output_dir="unused", use_cpu=True, eval_strategy="epoch", metric_for_best_model="accuracy"
+    )
     state = type("State", (), {"global_step": 0, "max_steps": 100 * len(rows)})()
     compute = companion.watch_predictions(lambda prediction: {})
     for training, validation, accuracy in rows:

@@ -147,7 +147,7 @@ class Companion(TrainerCallback):
                 self.warn(
                     "loss-inflated",
                     f"the loss that is trained on, {self.train_loss:.3g}, is {self.train_loss / mean:.1f} times the "
-                    f"mean over images, with gradient_accumulation_steps={args.gradient_accumulation_steps}: gradients "
+                    f"mean over images (gradient_accumulation_steps={args.gradient_accumulation_steps}): gradients "
                     "are too large. Set gradient_accumulation_steps: 1, or a model and a loss that divide by "
                     "num_items_in_batch",
                 )

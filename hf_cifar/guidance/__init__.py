@@ -1,0 +1,1 @@
+"""Owns what recipes/doctor.py checks: the installation, the machine, and what a config describes."""
