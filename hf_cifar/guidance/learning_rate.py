@@ -113,19 +113,21 @@ def judge_learning_rate(test: RangeTest, learning_rate: float, has_own_rates: bo
     numbers = {"learning_rate": learning_rate}
     numbers |= {} if test.suggestion is None else {"suggestion": test.suggestion}
     numbers |= {} if test.limit is None else {"limit": test.limit}
-    name, entry = "learning rate", "learning-rate"
+    name = "learning rate"
     if test.suggestion is None:
         value = f"{learning_rate:g}; no rate from {test.rates[0] if len(test.rates) else 0:.2g} on lowers the loss"
         fix = "look at the other findings first: gradients, one batch, the augmented samples; then repeat"
-        return Finding(name, "fail", value, why, fix, entry, numbers)
+        return Finding(name, "fail", value, why, fix, "learning-rate", numbers)
     value = f"{learning_rate:g}; suggested {test.suggestion:.2g} (steepest descent)"
     value += f", the loss rises again at {test.limit:.2g}" if test.limit else ", no rate tried diverges"
     groups = "; the rates in parameter_groups times the same factor" if has_own_rates else ""
     if test.limit is not None and learning_rate >= test.limit:
-        return Finding(name, "warn", value, why, f"learning_rate: {test.suggestion:.2g}{groups}", entry, numbers)
+        return Finding(
+            name, "warn", value, why, f"learning_rate: {test.suggestion:.2g}{groups}", "learning-rate", numbers
+        )
     if learning_rate < test.suggestion / 100:
         fix = f"a higher learning_rate, up to {test.suggestion:.2g}{groups}; keep a low one where little may change"
-        return Finding(name, "warn", value, why, fix, entry, numbers)
+        return Finding(name, "warn", value, why, fix, "learning-rate", numbers)
     return Finding(name, "ok", value, why, numbers=numbers)
 
 

@@ -157,7 +157,7 @@ def check_gradients(subject: Subject) -> Finding:
             gradients = {name: each.grad for name, each in named.items() if each.grad is not None}
             reached |= {name for name, gradient in gradients.items() if gradient.isfinite().all() and gradient.any()}
         moved = [name for name, value in frozen.items() if name in gradients or not torch.equal(named[name], value)]
-    missed = [name for name, each in named.items() if each.requires_grad and name not in reached]
+    missed = [name for name in named if name not in frozen and name not in reached]
     others = sum(1 for _ in subject.model.parameters()) - len(named)  # of a backbone that is not even run
     numbers = {"trained": len(named) - len(frozen), "frozen": len(frozen) + max(0, others), "missed": len(missed)}
     if missed or moved:

@@ -59,8 +59,8 @@ class Subject:
     model_args: ModelArguments
     recipe: RecipeArguments
     batch_size: int = MAX_BATCH_SIZE
-    tables: dict[str, datasets.Dataset] = field(default_factory=dict)
-    features: dict[str, KeyedDataset] = field(default_factory=dict)
+    tables: dict[str, datasets.Dataset] = field(init=False, default_factory=dict)
+    features: dict[str, KeyedDataset] = field(init=False, default_factory=dict)
 
     @property
     def head_only(self) -> bool:
