@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from ..errors import UserError
 from ..evaluation.activation_maps import compute_activation_maps
 from ..evaluation.calibration import apply_temperature
-from ..evaluation.predictions import predict_probabilities, make_pixel_values
+from ..evaluation.predictions import make_pixel_values, predict_probabilities
 from ..evaluation.results import FILE_NAME, read_results_file
 from ..hardware import choose_device
 from ..hub import is_hub_reachable
