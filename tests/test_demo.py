@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from hf_cifar.data.constants import CLASS_NAMES
 from hf_cifar.data.store import read_column, read_images
 from hf_cifar.data.transforms import Preprocessing
-from hf_cifar.demo.app import build_app, launch
+from hf_cifar.demo.app import build_app, describe_limits, launch
 from hf_cifar.demo.classifier import find_file, find_results, load_classifier, load_classifiers, read_temperature
 from hf_cifar.demo.gallery import (
     PREDICTIONS,
@@ -224,6 +224,9 @@ def test_one_model_of_any_labels_works_alone_and_without_images(tiny_vit):
     assert len(answer.best) == 5 and "not calibrated" in classifier.calibration
     app = build_app([classifier], {})
     assert "The model knows only these 7 classes" in str(app.get_config_file())
+    classifier.model.config.id2label = {number: f"kind {number}" for number in range(1000)}
+    assert describe_limits([classifier]).startswith("The model knows only its own 1,000 classes. ")
+    assert describe_limits([classifier] * 2).startswith("Both models know only their own classes (1,000 and 1,000). ")
 
 
 def test_measurements_of_a_model_on_the_hub_are_fetched(runs, tiny_vit, tmp_path, monkeypatch):

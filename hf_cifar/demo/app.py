@@ -98,7 +98,8 @@ def describe_limits(classifiers: list[Classifier]) -> str:
     who = "The model knows" if len(names) == 1 else "Both models know"
     if any(each != names[0] for each in names) or len(names[0]) > 20:
         counts = " and ".join(f"{len(each):,}" for each in names)
-        return f"{who} only its own {counts} classes. A picture of anything else still gets one of them as an answer."
+        kinds = f"its own {counts} classes" if len(names) == 1 else f"their own classes ({counts})"
+        return f"{who} only {kinds}. A picture of anything else still gets one of them as an answer."
     return (
         f"{who} only these {len(names[0])} classes: {', '.join(names[0])}. A photograph of anything else still gets "
         f"one of the {len(names[0])} as an answer, and it may look sure of it."
