@@ -11,6 +11,8 @@ from .made_runs import make_run
 
 def make(folder, name, kind, fraction, accuracy, seed=0):
     options = {"recipe__options__train_fraction": fraction, "data__sizes__train": round(900 * fraction)}
+    if fraction == 1:  # which does not make it another recipe: the curve is without
+        options |= {"recipe__tta": "mirror", "recipe__options__tta": "mirror"}
     return str(make_run(folder / f"{name}{fraction}{seed}", name, kind, accuracy, seed, **options))
 
 

@@ -53,12 +53,16 @@ def describe_curve(runs: Sequence["Run"]) -> dict:
 
 
 def group_recipes(runs: Sequence["Run"]) -> list[list["Run"]]:
-    """Runs that differ in nothing but budget, length and seed, each group by ascending budget and seed."""
+    """Runs that differ in nothing but budget, length and seed, each group by ascending budget and seed.
+
+    The curve is of predictions without test-time augmentation, so it does not matter which runs have it.
+    """
     groups: dict[str, list[Run]] = {}
     for run in runs:
         recipe = describe_options(run.results)
-        options = {key: value for key, value in recipe["options"].items() if key not in BUDGET + LENGTH}
-        groups.setdefault(json.dumps({**recipe, "options": options}, sort_keys=True, default=str), []).append(run)
+        options = {key: value for key, value in recipe["options"].items() if key not in (*BUDGET, *LENGTH, "tta")}
+        same = json.dumps({**recipe, "options": options, "tta": None}, sort_keys=True, default=str)
+        groups.setdefault(same, []).append(run)
     return [
         sorted(members, key=lambda run: (count_labels(run), run.results["recipe"]["seed"]))
         for members in groups.values()
