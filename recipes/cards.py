@@ -1,7 +1,9 @@
 """Write again what is generated: model cards, the README's table, the docs' benchmarks, the list of recipes.
 
     make cards            (or python recipes/cards.py)
+    python recipes/cards.py RUN RUN ...
 
+With run folders, their cards and nothing else, each compared with the other runs.
 model_cards/NAME/results.json is a published run, model_cards/NAME/seeds/seed<N>.json its recipe's other seeds;
 docs/benchmarks/{train,transfer}.json are written by `benchmark.py train --json` and `transfer --json`,
 image_size.json has the figures of `choose_backbone.py` at several input sizes.
@@ -12,11 +14,13 @@ from pathlib import Path
 
 from hf_cifar.benchmarks.summaries import format_size_trade, format_transfer_benchmark
 from hf_cifar.errors import UserError
+from hf_cifar.evaluation.comparison import load_runs
 from hf_cifar.evaluation.results import read_results
 from hf_cifar.evaluation.seeds import read_seeds
 from hf_cifar.files import write_text
 from hf_cifar.parser import RecipeParser, run_recipe
-from hf_cifar.publishing.cards import put_between_marks, render_card, render_table
+from hf_cifar.publishing.cards import put_between_marks, render_table, write_card
+from hf_cifar.publishing.siblings import compare_by_images, compare_by_intervals
 from hf_cifar.reporting.formatting import format_training_benchmark
 from hf_cifar.reporting.recipe_list import format_recipes, format_scripts
 
@@ -26,11 +30,21 @@ ROOT = Path(__file__).parents[1]
 @run_recipe
 def main() -> None:
     """Read, render, write."""
-    RecipeParser(description=__doc__).parse()
+    parser = RecipeParser(description=__doc__)
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="Folders of finished runs.")
+    (options,) = parser.parse()
+    if options.runs:
+        runs = load_runs(options.runs)
+        for place, run in enumerate(runs):
+            write_card(run.folder, run.results, comparison=compare_by_images(runs, place))
+        print(f"Wrote {len(runs)} cards")
+        return
     folders = [path.parent for path in sorted((ROOT / "model_cards").glob("*/results.json"))]
     runs = {folder.name: read_seeds(folder, read_results(folder)) for folder in folders}
     for folder in folders:
-        write_text(folder / "README.md", render_card(runs[folder.name][0], runs[folder.name]))
+        results = runs[folder.name][0]
+        comparison = compare_by_intervals(results, [seeds[0] for seeds in runs.values()])
+        write_card(folder, results, runs[folder.name], comparison)
     parts = (
         ("README.md", "results", render_table(runs)),
         ("docs/speed.md", "benchmark", format_training_benchmark(read_benchmark("train"))),

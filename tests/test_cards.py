@@ -9,7 +9,10 @@ from hf_cifar.benchmarks.summaries import format_size_trade, format_transfer_ben
 from hf_cifar.errors import UserError
 from hf_cifar.evaluation.results import read_results
 from hf_cifar.evaluation.seeds import read_seeds
+from hf_cifar.publishing.card_metadata import EVAL_FOLDER, list_eval_files
 from hf_cifar.publishing.cards import put_between_marks, render_card, render_table
+from hf_cifar.publishing.checks import find_card_problems
+from hf_cifar.publishing.siblings import compare_by_intervals
 from hf_cifar.reporting.formatting import format_benchmark, format_training_benchmark
 from hf_cifar.reporting.recipe_list import format_recipes, format_scripts, read_header
 
@@ -42,7 +45,11 @@ def test_committed_cards_and_readme_say_what_their_results_say():
     }
     assert runs
     for name, seeds in runs.items():
-        assert (ROOT / "model_cards" / name / "README.md").read_text() == render_card(seeds[0], seeds)
+        folder = ROOT / "model_cards" / name
+        comparison = compare_by_intervals(seeds[0], [other[0] for other in runs.values()])
+        assert (folder / "README.md").read_text() == render_card(seeds[0], seeds, comparison)
+        assert not list(find_card_problems(folder, seeds[0]))
+        assert {path.name for path in (folder / EVAL_FOLDER).iterdir()} == set(list_eval_files(seeds[0]))
         for results in seeds:
             assert results["data"]["name"] == "cifar10" and not results["environment"]["commit"].endswith("-dirty")
     assert render_table(runs) in (ROOT / "README.md").read_text()

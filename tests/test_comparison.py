@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 
 from hf_cifar.errors import UserError
 from hf_cifar.evaluation.comparison import compare_runs, load_runs
-from hf_cifar.evaluation.model_summary import find_confusions
+from hf_cifar.evaluation.mistakes import find_confusions
 
 from . import made_runs
 from .made_runs import make_run

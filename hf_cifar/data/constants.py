@@ -23,3 +23,6 @@ LABELS_SHA256 = {
     "train": "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253",
     "test": "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5",
 }
+
+# Test images with a near-duplicate among the training images, at a similarity of 0.85 or more; docs/data.md.
+NEAR_DUPLICATES = 243

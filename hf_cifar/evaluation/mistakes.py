@@ -55,6 +55,16 @@ def find_confused_pairs(probabilities: np.ndarray, labels: np.ndarray, count: in
     return found
 
 
+def find_confusions(matrix: list[list[int]], class_names: list[str], count: int = 3) -> list[tuple[str, str, int]]:
+    """The most frequent confusions: true class, predicted class, images."""
+    cells = [
+        (class_names[row], class_names[column], int(value))
+        for (row, column), value in np.ndenumerate(np.array(matrix))
+        if row != column and value
+    ]
+    return sorted(cells, key=lambda cell: -cell[2])[:count]
+
+
 def find_confident_mistakes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Rows of the mistakes, the most confident first; arguments as for `find_confused_pairs`."""
     probabilities, labels = check_predictions(probabilities, labels)

@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .measure import measure_calibration
 from .metrics import compute_all_metrics
+from .mistakes import find_confusions
 from .predictions import read_predictions
 from .statistics import summarize_group
 
@@ -75,13 +74,3 @@ def find_calibration(run: "Run") -> dict:
         return run.results["calibration"]
     path = run.folder / "predictions" / "validation.parquet"
     return measure_calibration(run.predictions, read_predictions(path) if path.is_file() else None)
-
-
-def find_confusions(matrix: list[list[int]], class_names: list[str], count: int = 3) -> list[tuple[str, str, int]]:
-    """The most frequent confusions: true class, predicted class, images."""
-    cells = [
-        (class_names[row], class_names[column], int(value))
-        for (row, column), value in np.ndenumerate(np.array(matrix))
-        if row != column and value
-    ]
-    return sorted(cells, key=lambda cell: -cell[2])[:count]

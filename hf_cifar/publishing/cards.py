@@ -1,70 +1,57 @@
 """Owns model cards and the README's table: generated from results.json and nothing else."""
 
+from collections.abc import Collection
 from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard
 
 from ..errors import UserError
 from ..evaluation.seeds import summarize_seeds
 from ..files import write_text
-from ..reporting.formatting import (
-    format_count,
-    format_estimate,
-    format_seconds,
-    format_spread,
-    get_dataset_title,
-    make_templates,
-)
+from ..reporting.comparison_text import escape, format_markdown
+from ..reporting.formatting import format_count, format_estimate, format_seconds, format_spread, make_templates
+from . import card_procedure, card_text
+from .card_metadata import build_metadata, write_extras
+from .provenance import find_base_id, find_licence, list_citations
 
 TEMPLATES = make_templates("hf_cifar.publishing")
+TEMPLATES.filters |= {"table": format_markdown, "escape": escape}
+FIGURES = ("confusion_matrix", "learning_curves")  # of a run, see `write_run_figures`
 
 
-def render_card(results: dict, seeds: list[dict] | None = None) -> str:
+def render_card(
+    results: dict, seeds: list[dict] | None = None, comparison: str = "", figures: Collection[str] = FIGURES
+) -> str:
     """A model card as Markdown with its metadata, from one run's results.
 
     Args:
         results: the run's.
         seeds: results of all seeds of its recipe, its own among them, see `read_seeds`.
+        comparison: with other models, see `siblings.py`; empty for none.
+        figures: those of `FIGURES` that the run's folder has.
     """
-    data, test, model = results["data"], results["metrics"]["test"], results["model"]
-    metadata = ModelCardData(
-        license="apache-2.0",
-        library_name="transformers",
-        pipeline_tag="image-classification",
-        datasets=[hub_id] if (hub_id := find_hub_id(data["name"])) else None,
-        tags=["hf_cifar", model["type"]],
-        model_name=model["name"],
-        # The Hub would list the numbers of a sample as CIFAR-10's.
-        eval_results=list_eval_results(test, data["name"]) if hub_id and data["name"] != "cifar10-sample" else None,
-    )
+    spreads = [summarize_seeds(seeds or [], section) for section in ("metrics", "metrics_tta")]
+    base_model = results["model"]["base_model"]
     body = TEMPLATES.get_template("card.md.j2").render(
-        results=results, spreads=[summarize_seeds(seeds or [], section) for section in ("metrics", "metrics_tta")]
+        results=results,
+        text=card_text,
+        procedure=card_procedure,
+        spreads=spreads,
+        comparison=comparison,
+        figures=figures,
+        limitations=card_text.list_limitations(results, has_seeds=spreads[0] is not None),
+        base_id=find_base_id(base_model),
+        licence=find_licence(base_model),
+        citations=list_citations(results),
     )
-    card = ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{body}")
-    return str(card)
+    return str(ModelCard(f"---\n{build_metadata(results).to_yaml()}\n---\n\n{body}"))
 
 
-def find_hub_id(name: str) -> str | None:
-    """The Hub's id of a dataset in results.json; None for a local one."""
-    known = {"cifar10": "uoft-cs/cifar10", "cifar10-sample": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100"}
-    return known.get(name, name if "/" in name else None)
-
-
-def list_eval_results(test: dict, dataset: str) -> list[EvalResult]:
-    """The test metrics as the Hub's `model-index` has them."""
-    scores = {"accuracy": test["accuracy"], **test["macro"]}
-    return [
-        EvalResult(
-            task_type="image-classification",
-            dataset_type=find_hub_id(dataset),
-            dataset_name=get_dataset_title(dataset),
-            dataset_split="test",
-            metric_type=name,
-            metric_name=name if name == "accuracy" else f"macro {name}",
-            metric_value=estimate["value"],
-        )
-        for name, estimate in scores.items()
-    ]
+def write_card(folder: Path, results: dict, seeds: list[dict] | None = None, comparison: str = "") -> None:
+    """Write a run's README.md, and the files that its metadata speak of; for the arguments see `render_card`."""
+    write_extras(folder, results)
+    figures = [name for name in FIGURES if (folder / "figures" / f"{name}.png").is_file()]
+    write_text(folder / "README.md", render_card(results, seeds, comparison, figures))
 
 
 def render_table(runs: dict[str, list[dict]]) -> str:
@@ -105,8 +92,3 @@ def put_between_marks(text: str, name: str, content: str) -> str:
         raise UserError(f"there are no marks {start.strip()} and {end.strip()}; put them around what is generated")
     before, rest = text.split(start, 1)
     return before + start + content + end + rest.split(end, 1)[1]
-
-
-def write_card(folder: Path, results: dict) -> None:
-    """Write a run's README.md."""
-    write_text(folder / "README.md", render_card(results))

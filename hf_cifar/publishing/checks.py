@@ -16,6 +16,7 @@ from ..evaluation.results import FILE_NAME, read_results
 from ..files import hash_file, is_scratch
 from ..reporting.formatting import format_estimate
 from ..training.run_folder import LOCAL, RUN_FILES
+from .card_metadata import EVAL_FOLDER, list_eval_files
 from .stranger import StrangerError, open_stranger
 
 CODE_FILES = ("configuration_cifar_cnn.py", "modeling_cifar_cnn.py")
@@ -25,9 +26,14 @@ AUTO_MAP = {
 }
 REQUIRED = ("config.json", "model.safetensors", "preprocessor_config.json", "README.md", FILE_NAME)
 # What of RUN_FILES is a folder, and what may be in it. Nothing else is ever sent, nor fetched back.
-FOLDERS = {"predictions": "predictions/*.parquet", "figures": "figures/*.png", "onnx": "onnx/model.onnx"}
+FOLDERS = {
+    "predictions": "predictions/*.parquet",
+    "figures": "figures/*.png",
+    "onnx": "onnx/model.onnx",
+    EVAL_FOLDER: f"{EVAL_FOLDER}/hf_cifar*.yaml",  # others' results may lie beside ours
+}
 PUBLISHED = tuple(FOLDERS.get(name, name) for name in RUN_FILES if name not in LOCAL)
-TEXT_SUFFIXES = (".json", ".md", ".py")
+TEXT_SUFFIXES = (".json", ".md", ".py", ".yaml")
 LARGEST_TEXT, LARGEST_FILE = 10 * 2**20, 50 * 10**9  # bytes; above these the Hub stores text apart, and refuses files
 UNSAFE_SUFFIXES = (".bin", ".ckpt", ".h5", ".joblib", ".keras", ".msgpack", ".npy", ".pickle", ".pkl", ".pt", ".pth")
 SECRETS = {
@@ -202,6 +208,14 @@ def find_card_problems(folder: Path, results: dict) -> Iterator[str]:
         name, stated, measured = match_entry(entry, results)
         if measured is None or not abs(stated - measured) <= 1e-9:  # NaN too
             yield f"README.md: its model-index says {name} {stated!r}, {FILE_NAME} {measured!r}"
+    for picture in data.get("widget") or []:
+        source = str(picture.get("src", "")) if isinstance(picture, dict) else ""
+        if "://" not in source and not (folder / source).is_file():
+            yield f"README.md: its widget names {source!r}, which is not there"
+    expected = list_eval_files(results)
+    for path in sorted((folder / EVAL_FOLDER).glob("hf_cifar*.yaml")):
+        if path.read_text(encoding="utf-8", errors="replace") != expected.get(path.name):
+            yield f"{EVAL_FOLDER}/{path.name} does not say what {FILE_NAME} does"
     for section in ("metrics", "metrics_tta"):
         if section in results and (text := format_estimate(results[section]["test"]["accuracy"])) not in card.text:
             yield f"README.md: its text does not say {text}, the accuracy of {section} in {FILE_NAME}"

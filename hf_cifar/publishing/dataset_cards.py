@@ -9,7 +9,7 @@ from ..data.verdict import describe_content
 from ..files import write_text
 from ..reporting.explore_page import NEAR, Exploration, describe_data, describe_findings
 from ..reporting.formatting import make_templates
-from .cards import find_hub_id
+from .card_metadata import find_hub_id
 
 TEMPLATES = make_templates("hf_cifar.publishing")
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))

@@ -21,6 +21,7 @@ RUN_FILES = (
     "configuration_cifar_cnn.py",
     "modeling_cifar_cnn.py",
     "README.md",
+    ".eval_results",
     "results.json",
     "predictions",
     "figures",
