@@ -1,5 +1,8 @@
 """What somebody does with saved folders who does not have this package; run by the `stranger` fixture."""
 
+import contextlib
+import io
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -51,3 +54,14 @@ def save_again(first: str, second: str) -> list[tuple[str, set[str], np.ndarray]
             model.save_pretrained(second)
             shutil.rmtree(first)
     return answers
+
+
+def run_blocks(card: str, folder: str, image: str) -> list[str]:
+    """Run the Python of a model card, for a folder and an image; gives what each block prints."""
+    blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    printed = []
+    for block in blocks:
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            exec(block.replace('"FOLDER"', repr(folder)).replace('"image.png"', repr(image)), {})
+        printed.append(output.getvalue())
+    return printed

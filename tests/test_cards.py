@@ -1,5 +1,6 @@
 """Cards: valid metadata, numbers from results.json."""
 
+import ast
 import json
 
 import pytest
@@ -16,6 +17,7 @@ from hf_cifar.publishing.siblings import compare_by_intervals
 from hf_cifar.reporting.formatting import format_benchmark, format_training_benchmark
 from hf_cifar.reporting.recipe_list import format_recipes, format_scripts, read_header
 
+from . import strangers
 from .conftest import ROOT
 
 
@@ -92,3 +94,12 @@ def test_a_pages_benchmark_is_the_committed_one(subject, page, render):
     figures = json.loads((ROOT / f"docs/benchmarks/{subject}.json").read_text())
     assert render(figures) in (ROOT / f"docs/{page}.md").read_text()
     assert not figures["environment"]["commit"].endswith("-dirty")
+
+
+@pytest.mark.parametrize("run", ["cnn_run", "frozen_run"])
+def test_what_a_card_says_of_loading_works_for_strangers(run, request, stranger):
+    folder = request.getfixturevalue(run)
+    card, image = (folder / "README.md").read_text(), folder / "figures" / "example_truck.png"
+    piped, alone = stranger(strangers.run_blocks, card, str(folder), str(image))
+    best = ast.literal_eval(piped)[0]["label"]
+    assert alone.strip() == best and best in read_results(folder)["data"]["class_names"]

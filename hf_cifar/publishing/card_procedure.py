@@ -63,10 +63,9 @@ def describe_optimizer(options: dict) -> str:
 def describe_input(results: dict) -> str:
     """Input sizes, by the share of training from which they hold."""
     steps = results["recipe"]["options"].get("progressive_resizing") or {"0": results["model"]["image_size"]}
-    starts = (float(start) for start in steps)
-    parts = zip(starts, steps.values(), strict=True)
     return ", ".join(
-        f"{size} px" + (f" from {100 * start:g} % of training on" if start else "") for start, size in parts
+        f"{size} px" + (f" from {100 * float(start):g} % of training on" if float(start) else "")
+        for start, size in steps.items()
     )
 
 

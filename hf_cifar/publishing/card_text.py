@@ -12,7 +12,7 @@ MANY_CLASSES = 20  # beyond, tables of classes are folded, and there is none of 
 
 def make_score_rows(results: dict) -> Rows:
     """Accuracy and macro scores, without and with test-time augmentation."""
-    rows = [["test-time augmentation", "accuracy", "macro precision", "macro recall", "macro F1"]]
+    rows = [["TTA", "accuracy", "macro precision", "macro recall", "macro F1"]]
     for section, tta in (("metrics", "none"), ("metrics_tta", results["recipe"]["tta"])):
         if section in results:
             test = results[section]["test"]

@@ -7,8 +7,7 @@ from ..evaluation.statistics import compare_models
 from ..reporting.comparison_text import MISSING, format_markdown
 from ..reporting.formatting import format_count, format_estimate, format_seconds
 
-OPPOSITE = {"better": "worse", "worse": "better", "tie": "tie"}
-HEADING = ["model", "accuracy", "with TTA", "parameters", "trained in", "its accuracy against this model's"]
+HEADING = ["model", "accuracy", "with TTA", "parameters", "trained in", "against this model"]
 
 
 def compare_by_intervals(results: dict, others: Sequence[dict]) -> str:
@@ -23,8 +22,8 @@ def compare_by_intervals(results: dict, others: Sequence[dict]) -> str:
         higher, lower = accuracy["low"] > own["high"], accuracy["high"] < own["low"]
         verdicts[place] = "higher" if higher else "lower" if lower else "not told apart"
     return make_table(results, others, verdicts) + (
-        "\n\nOne run of each, on the same test images. The last column goes by whether the two 95 % intervals "
-        "overlap; they are not paired by image, so a small difference may be missed. `recipes/compare.py RUN RUN` pairs them."
+        "The last column is of accuracy, and goes by whether the two 95 % intervals overlap. They are not paired by "
+        "image, so a small difference may be missed; `recipes/compare.py RUN RUN` pairs them."
     )
 
 
@@ -32,23 +31,17 @@ def compare_by_images(runs: Sequence[Run], place: int) -> str:
     """A comparison in Markdown of the run at a place with the others, image by image; empty where it is alone."""
     if len(runs) < 2:
         return ""
-    others = [number for number in range(len(runs)) if number != place]
+    others = [run for number, run in enumerate(runs) if number != place]
+    # This model is last, so it is the second of each of its pairs, which then speak of the other's lead.
+    hits = {number: run.hits for number, run in enumerate((*others, runs[place]))}
     verdicts = {}
-    for pair in compare_models({str(number): run.hits for number, run in enumerate(runs)}):
-        numbers, text = (int(pair["first"]), int(pair["second"])), "{difference:+.2f} points [{low:+.2f}, {high:+.2f}]"
-        if place in numbers:
-            is_first = numbers[0] == place  # the pair's difference is the first's lead
-            sign = -1 if is_first else 1
-            ends = sorted(sign * 100 * pair["difference"][key] for key in ("low", "high"))
-            value = sign * 100 * pair["difference"]["value"]
-            verdict = OPPOSITE[pair["verdict"]] if is_first else pair["verdict"]
-            verdicts[others.index(numbers[1] if is_first else numbers[0])] = (
-                f"{verdict}: {text.format(difference=value, low=ends[0], high=ends[1])}"
-            )
-    table = make_table(runs[place].results, [runs[number].results for number in others], verdicts)
-    return table + (
-        "\n\nOne run of each, on the same test images, compared image by image: McNemar's exact test after Holm's "
-        "correction, at 5 %. A tie means that these images do not tell which is better."
+    for pair in compare_models(hits):
+        if pair["second"] == len(others):
+            value, low, high = (100 * pair["difference"][key] for key in ("value", "low", "high"))
+            verdicts[pair["first"]] = f"{pair['verdict']}: {value:+.2f} points [{low:+.2f}, {high:+.2f}]"
+    return make_table(runs[place].results, [run.results for run in others], verdicts) + (
+        "The last column is of accuracy, image by image: McNemar's exact test after Holm's correction, at 5 %. A tie "
+        "means that these images do not tell which is better."
     )
 
 
@@ -70,5 +63,5 @@ def make_table(results: dict, others: Sequence[dict], verdicts: dict[int, str]) 
             ]
         )
     hardware = {each["environment"]["hardware"] for each, _ in rows}
-    note = "" if len(hardware) == 1 else "\n\nTimes are of different hardware or numbers of threads."
-    return format_markdown(table) + note
+    note = "" if len(hardware) == 1 else "Times are of different hardware or numbers of threads. "
+    return f"{format_markdown(table)}\n\nOne run of each, on the same test images. {note}"
