@@ -93,12 +93,12 @@ def test_calibration_and_robustness_are_shown_where_they_were_measured(tmp_path)
         "level": "quick", "num_images": 500, "seed": 0, "clean_accuracy": 0.9,
         "mean_accuracy": estimate(0.7, 0.6, 0.8), "families": {"blur": 0.7},
         "corruptions": {"zoom_blur": {"family": "blur", "severities": {"3": 0.65}}},
-        "left_out": {}, "images_per_second": 1.0, "plain_images_per_second": 1.0,
+        "left_out": {"frost": "no photographs"}, "images_per_second": 1.0, "plain_images_per_second": 1.0,
     }  # fmt: skip
     text = render_card(results)
     assert "| expected calibration error | 5.00 % [4.0, 6.0] | 5.00 % [4.0, 6.0] |" in text
     assert "divided by 1.250" in text and "overconfident by 9.0 points" in text
-    assert "70.00 % [60.0, 80.0] on average. Lowest: 65.0 %, zoom blur at severity 3." in text
+    assert "70.00 % [60.0, 80.0] on average. Lowest: 65.0 %, zoom blur at severity 3. Left out: frost." in text
     final = copy.deepcopy(results)
     final["calibration"] |= {"temperature": None, "fitted_on": None, "reason": "no validation images"}
     del final["calibration"]["test"]["after"], final["calibration"]["reliability"]["after"]

@@ -26,6 +26,8 @@ def build_metadata(results: dict) -> ModelCardData:
     data, model = results["data"], results["model"]
     base_id, hub_id = find_base_id(model["base_model"]), find_hub_id(data["name"])
     base = {"base_model": base_id, "base_model_relation": "finetune"} if base_id else {}
+    is_indexed = is_listed(data["name"])
+    index = {"model_name": model["name"], "eval_results": list_eval_results(results)} if is_indexed else {}
     widget = [
         {"src": f"figures/{name}", "example_title": title.capitalize()}
         for title, name in name_examples(data["name"]).items()
@@ -39,8 +41,7 @@ def build_metadata(results: dict) -> ModelCardData:
         datasets=[hub_id] if hub_id else None,
         metrics=["accuracy", "precision", "recall", "f1"],
         tags=list(dict.fromkeys(["hf_cifar", "vision", model["type"], model["architecture"]])),
-        model_name=model["name"],
-        eval_results=list_eval_results(results) if is_listed(data["name"]) else None,
+        **index,
     )
 
 

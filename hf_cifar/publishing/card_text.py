@@ -45,7 +45,7 @@ def make_confusion_rows(results: dict) -> Rows:
 def make_calibration_rows(calibration: dict) -> Rows:
     """Calibration error, likelihood and Brier score, before and after temperature scaling where it was done."""
     states = list(calibration["test"])
-    headings = {"before": "as loaded", "after": f"divided by {calibration['temperature'] or 1:.3f}"}
+    headings = {"before": "as loaded", "after": f"logits divided by {calibration['temperature'] or 1:.3f}"}
     rows = [["", *(headings[state] for state in states)]]
     for name in calibration["test"]["before"]:
         rows.append([TITLES[name], *(format_score(name, calibration["test"][state][name]) for state in states)])
@@ -76,9 +76,7 @@ def list_limitations(results: dict, has_seeds: bool) -> list[str]:
         lines.append(describe_confidence(results["calibration"], test["accuracy"]))
     title = {"cifar10": "CIFAR-10", "cifar10-sample": "CIFAR-10", "cifar100": "CIFAR-100"}.get(data["name"])
     pixels = f"{title} consists of photographs of 32 × 32 pixels with one object each. " if title else ""
-    lines.append(
-        f"{pixels}It was tested on images of this data set only: on other photographs, its accuracy is not known."
-    )
+    lines.append(f"{pixels}The model was tested on images of this data set only; its accuracy on others is not known.")
     if data["name"] == "cifar10":
         lines.append(
             f"{NEAR_DUPLICATES} of the 10,000 test images have a near-duplicate among the 50,000 training images. How "
