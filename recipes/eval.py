@@ -15,12 +15,13 @@ from hf_cifar.data.table import load_data
 from hf_cifar.errors import UserError
 from hf_cifar.evaluation.corruptions import load_frost_photos
 from hf_cifar.evaluation.measure import evaluate_split, get_validation_table, keep_section
-from hf_cifar.evaluation.results import follow_run
+from hf_cifar.evaluation.results import follow_run, read_results
 from hf_cifar.evaluation.robustness import LEVELS, measure_robustness
 from hf_cifar.files import check_output_folder, get_cache_dir, write_json
 from hf_cifar.hardware import choose_device, choose_precision, keep_freed_memory
 from hf_cifar.models.loading import load_model
 from hf_cifar.parser import RecipeParser, run_recipe
+from hf_cifar.publishing.cards import write_card
 from hf_cifar.reporting.scores_text import format_calibration, format_metrics, format_robustness
 
 
@@ -79,7 +80,8 @@ def main() -> None:
         if folder is not None:
             write_json(folder / "robustness.json", robustness)
         if keep_section(Path(options.model), data, model, "robustness", robustness):
-            print(f"kept in {options.model}/results.json")
+            write_card(Path(options.model), read_results(Path(options.model)))
+            print(f"kept in {options.model}: results.json, README.md")
 
 
 if __name__ == "__main__":

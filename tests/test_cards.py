@@ -63,9 +63,7 @@ def test_the_list_of_recipes_is_what_they_say():
     for path in (ROOT / "recipes").rglob("*.yaml"):
         assert path.parent.name == "launch" or f"]({path.relative_to(ROOT / 'recipes')})" in text
     header = read_header(ROOT / "recipes/cnn/fast.yaml")
-    assert set(header) == {"", "Command", "Measured", "Source"} and header["Measured"].endswith(
-        "model_cards/cnn-fast."
-    )
+    assert list(header) == ["", "Command", "Measured", "Source"] and "model_cards/cnn-fast" in header["Measured"]
 
 
 def test_generated_text_replaces_what_stands_between_its_marks():

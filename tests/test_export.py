@@ -44,6 +44,8 @@ def test_a_run_gets_files_that_equal_it_and_keeps_what_was_measured(exported):
         assert (exported / section[name]["file"]).stat().st_size == section[name]["size_bytes"]
         assert section[name]["num_images"] == 60 and section[name]["largest_difference"] <= export.TOLERANCE
         assert section[name]["other_classes"] == 0
+    card = (exported / "README.md").read_text()
+    assert "### Other formats" in card and "| ONNX, by onnxruntime |" in card
     for name in ("pytorch", "onnx", "torch_export"):
         assert section[name]["latency_ms"] > 0 and section[name]["throughput"] > 0
 

@@ -8,14 +8,22 @@ from huggingface_hub import ModelCard
 from ..errors import UserError
 from ..evaluation.seeds import summarize_seeds
 from ..files import write_text
-from ..reporting.comparison_text import escape, format_markdown
-from ..reporting.formatting import format_count, format_estimate, format_seconds, format_spread, make_templates
+from ..reporting.comparison_text import format_markdown
+from ..reporting.formatting import (
+    escape,
+    format_count,
+    format_estimate,
+    format_exports,
+    format_seconds,
+    format_spread,
+    make_templates,
+)
 from . import card_procedure, card_text
 from .card_metadata import build_metadata, write_extras
 from .provenance import find_base_id, find_licence, list_citations
 
 TEMPLATES = make_templates("hf_cifar.publishing")
-TEMPLATES.filters |= {"table": format_markdown, "escape": escape}
+TEMPLATES.filters |= {"table": format_markdown, "escape": escape, "exports": format_exports}
 FIGURES = ("confusion_matrix", "learning_curves")  # of a run, see `write_run_figures`
 
 
