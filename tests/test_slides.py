@@ -12,7 +12,7 @@ from hf_cifar.reporting.slide_charts import Series, repeat_last
 from hf_cifar.reporting.slide_shapes import keep_together
 from hf_cifar.reporting.slides import write_slides
 
-from .report_cases import CASES, make_runs, make_understanding
+from .report_cases import CASES, make_curve, make_runs, make_understanding
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -127,3 +127,17 @@ def test_curves_are_of_one_length():
 def test_libreoffice_opens_them(deck, tmp_path):
     subprocess.run(["soffice", "--headless", "--convert-to", "pdf", "--outdir", tmp_path, deck], check=True)
     assert (tmp_path / "slides.pdf").stat().st_size > 20_000
+
+
+def test_text_beside_a_chart_is_not_cut(data, tmp_path):
+    """With real sentences: of a curve, and of a robustness that was not measured."""
+    comparison, figures = CASES["two models"]
+    comparison = {**comparison, "models": [{**each, "robustness": None} for each in comparison["models"]],
+                  "data_efficiency": make_curve([each["name"] for each in comparison["models"]])}  # fmt: skip
+    path = tmp_path / "slides.pptx"
+    runs = {run.name: run for run in make_runs(comparison)}
+    write_slides(path, comparison, runs, make_understanding(figures).figures, data)
+    slide = next(each for each in Presentation(path).slides if "How many labels" in each.shapes.title.text)
+    texts = [shape.text_frame.text for shape in slide.shapes if shape.has_text_frame]
+    assert not any("…" in each for each in texts)
+    assert all(sentence in "\n".join(texts) for sentence in comparison["data_efficiency"]["sentences"][:3])

@@ -15,12 +15,8 @@ from .slide_charts import Series, add_bar_chart, add_scatter_chart
 from .slide_shapes import BODY, LEFT, RIGHT, TITLE, Box, add_picture, add_slide, add_table, add_text, make_deck
 
 MAX_CLASSES, MAX_MODELS, MAX_COLUMNS = 12, 8, 3  # more bars, rows or columns than that cannot be read
-PICTURES = (
-    "confused",
-    "mistake",
-    "missed",
-    "right_by",
-)  # parts of the names of figures that show errors, the best first
+PICTURES = ("confused", "mistake")  # parts of the names of figures that show errors, the best first
+SENTENCES = 3  # under a chart; the notes have all
 TOP, UNDER = BODY._replace(height=4.1), Box(BODY.left, 5.7, BODY.width, 1.15)
 HALVES = BODY._replace(width=5.95, height=4.1), Box(6.75, BODY.top, 5.95, 4.1)
 
@@ -28,7 +24,7 @@ HALVES = BODY._replace(width=5.95, height=4.1), Box(6.75, BODY.top, 5.95, 4.1)
 def write_slides(
     path: Path, comparison: dict, runs: dict[str, Run], figures: dict[str, Figure], data: ImageData
 ) -> None:
-    """Write 13 slides that can be presented.
+    """Write 14 slides that can be presented.
 
     Args:
         path: of the file.
@@ -244,10 +240,15 @@ class Slides:
             add_text(slide, self.shorten(sentences), BODY, 22)
 
     def add_robustness(self) -> None:
-        """Corrupted images, else calibration; and the number of labels, where it was measured."""
+        """Corrupted images and the number of labels, whichever was measured; else calibration."""
         curve = self.comparison["data_efficiency"]
-        box = HALVES[0] if curve else TOP
         measured = [model for model in self.models if model["robustness"]]
+        if curve and not measured:
+            slide = add_slide(self.deck, "How many labels does it take?", curve["sentences"])
+            add_text(slide, self.shorten(curve["sentences"][:SENTENCES]), UNDER, 18)
+            self.add_curve(slide, curve, TOP)
+            return
+        box = HALVES[0] if curve else TOP
         if measured:
             topic = "Corrupted images"
             families = list(dict.fromkeys(family for model in measured for family in model["robustness"]["families"]))
@@ -271,16 +272,17 @@ class Slides:
             series = [each for each in series if any(value is not None for value in each.values)]
             title = "expected calibration error (%)"
             sentences = [*self.quote("calibration"), "Robustness to corrupted images was not measured."]
+        shown = [*sentences[:1], *curve["sentences"][: SENTENCES - 1]] if curve else sentences
         sentences += curve["sentences"] if curve else []
         slide = add_slide(self.deck, topic + (", and fewer labels" if curve else ""), sentences)
         if series:
             add_bar_chart(slide, categories, series, box, title, f"{topic}: {title}")
-        add_text(slide, self.shorten(sentences), UNDER if series or curve else BODY, 18)
+        add_text(slide, self.shorten(shown), UNDER if series or curve else BODY, 18)
         if curve:
-            self.add_curve(slide, curve)
+            self.add_curve(slide, curve, HALVES[1])
 
-    def add_curve(self, slide, curve: dict) -> None:
-        """Accuracy against labels, in the right half."""
+    def add_curve(self, slide, curve: dict, box: Box) -> None:
+        """Accuracy against labels."""
         series = []
         groups = list(dict.fromkeys(point["group"] for point in curve["points"]))
         names = text.shorten_names(groups, 24)
@@ -289,7 +291,7 @@ class Slides:
             values, errors = get_errors([point["accuracy"] for point in points])
             series.append(Series(names[group], values.tolist(), errors, [point["images"] for point in points]))
         titles = ("labelled images", "accuracy (%)")
-        add_scatter_chart(slide, series, HALVES[1], titles, "Test accuracy by labelled training images", is_log=True)
+        add_scatter_chart(slide, series, box, titles, "Test accuracy by labelled training images", is_log=True)
 
     def add_cost(self) -> None:
         """Accuracy against latency, or training time where latency was not measured."""
