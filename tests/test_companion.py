@@ -22,7 +22,7 @@ from .test_trainer import MUON, make_trainer
 
 SGD = {"optimizer": "sgd", "early_stopping_patience": 0}
 NO_CHECKPOINTS = {"save_strategy": "no", "load_best_model_at_end": False}
-EPOCHS = 6
+EPOCHS = 4
 
 
 def read_entries(caplog) -> list[str]:
@@ -69,7 +69,8 @@ def healthy(data, tmp_path_factory):
 
 def test_a_healthy_run_is_silent(healthy):
     records, _, trainers = healthy
-    assert records == []
+    # But for the clock, which has tests of its own: the machine that runs these may be busy.
+    assert [each for each in map(logging.LogRecord.getMessage, records) if "throughput" not in each] == []
     companion = get_companion(trainers[0])
     # All of it was looked at: it could have spoken.
     assert len(companion.evaluations) == EPOCHS and companion.first_loss > 1 and companion.fastest < 10
@@ -101,8 +102,17 @@ def test_on_a_gpu_losses_are_looked_at_now_and_then(caplog):
         assert read_entries(caplog) == ([] if state.global_step < 20 else ["exploding-loss"])
 
 
+def test_of_several_processes_the_first_one_speaks(caplog):
+    companion, args = Companion(build_loss()), TrainingArguments(output_dir="unused", use_cpu=True)
+    for is_main, expected in ((False, []), (True, ["overfitting"])):
+        companion.on_train_begin(args, type("State", (), {"is_world_process_zero": is_main})(), None)
+        companion.warn("overfitting", "words")
+        companion.warn("overfitting", "the same again")
+        assert read_entries(caplog) == expected
+
+
 def test_a_learning_rate_of_zero_is_named_with_its_step(data, tmp_path, caplog):
-    trainer = make_trainer(data, tmp_path, SGD, **NO_CHECKPOINTS)
+    trainer = make_trainer(data, tmp_path, SGD, num_train_epochs=2, **NO_CHECKPOINTS)
 
     def stop(state, optimizer, lr_scheduler, **_):
         if state.global_step == 12:
@@ -113,7 +123,7 @@ def test_a_learning_rate_of_zero_is_named_with_its_step(data, tmp_path, caplog):
     trainer.callback_handler.callbacks.insert(0, Do(stop))
     trainer.train()
     assert read_entries(caplog)[0] == "learning-rate-zero"
-    assert "from step 12 of 30 on" in caplog.text
+    assert "from step 12 of 20 on" in caplog.text
 
 
 def test_a_schedule_that_warms_up_from_zero_and_ends_at_zero_is_no_problem(data, tmp_path, caplog):
@@ -121,36 +131,39 @@ def test_a_schedule_that_warms_up_from_zero_and_ends_at_zero_is_no_problem(data,
     assert "learning-rate-zero" not in read_entries(caplog)
 
 
-def test_a_throughput_that_collapses_is_noticed(data, tmp_path, caplog):
-    trainer = make_trainer(data, tmp_path, SGD, num_train_epochs=5, validate=False, **NO_CHECKPOINTS)
-    duration = []
+def run_clock(durations: list[float], pauses: dict[int, float] | None = None, trained_from=0) -> set[str]:
+    """What a companion says of steps of these durations, with pauses before some; bias is trained from a step on."""
+    companion, now = Companion(build_loss()), [0.0]
+    args = TrainingArguments(output_dir="unused", use_cpu=True)
+    state = type("State", (), {"global_step": 0, "max_steps": len(durations)})()
+    model = torch.nn.Linear(2, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "perf_counter", lambda: now[0])
+        for state.global_step, duration in enumerate(durations, start=1):
+            if pause := (pauses or {}).get(state.global_step):
+                now[0] += pause
+                companion.on_epoch_begin(args, state, None)
+            model.bias.requires_grad_(state.global_step > trained_from)
+            now[0] += duration
+            companion.on_step_end(args, state, None, model=model)
+    return companion.said
 
-    def slow_down(state, **_):
-        if state.global_step == 25:
-            duration.append(6 * get_companion(trainer).fastest)
-        if state.global_step > 25 and "throughput-collapse" not in get_companion(trainer).said:
-            time.sleep(duration[0])
 
-    trainer.callback_handler.callbacks.insert(0, Do(slow_down))
-    trainer.train()
-    assert "throughput-collapse" in read_entries(caplog)
+def test_a_throughput_that_collapses_is_noticed():
+    assert run_clock([0.1] * 100) == set()
+    assert run_clock([0.1] * 45 + [0.6] * 45) == {"throughput-collapse"}
+
+
+def test_a_slower_machine_for_a_while_or_a_pause_is_no_collapse():
+    assert run_clock([0.1] * 40 + [0.3] * 60) == set()
+    assert run_clock([0.1] * 40 + [9.0] * 5 + [0.1] * 60) == set()
+    assert run_clock([0.1] * 100, pauses={step: 50.0 for step in range(1, 100, 2)}) == set()
 
 
 def test_steps_that_train_more_may_take_longer():
-    companion, model, now = Companion(build_loss()), torch.nn.Linear(2, 2), [0.0]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hf_cifar.training.companion.time.perf_counter", lambda: now[0])
-        model.bias.requires_grad_(False)
-        for duration in [0.1] * 21 + [1.0] * 40:
-            if duration == 1.0:
-                model.bias.requires_grad_(True)
-            now[0] += duration
-            companion.check_speed(model)
-        assert companion.said == set()
-        for _ in range(40):
-            now[0] += 6.0
-            companion.check_speed(model)
-    assert companion.said == {"throughput-collapse"}
+    durations = [0.1] * 41 + [1.0] * 40
+    assert run_clock(durations) == {"throughput-collapse"}
+    assert run_clock(durations, trained_from=41) == set()
 
 
 def test_a_loss_inflated_by_accumulation_is_measured(data, tmp_path, caplog, monkeypatch):
@@ -186,20 +199,19 @@ def test_a_metric_that_nothing_computes_is_refused_at_the_start(tmp_path):
         check_options(TrainingArguments(**settings), trainer_module.RecipeArguments(), has_validation=True)
 
 
-def test_a_network_that_does_not_look_is_told_so_and_underfits(data, tmp_path, caplog):
+def test_a_network_that_does_not_look_is_told_so(data, tmp_path, caplog):
     model = build_cifar_cnn({**TINY_CNN, "normalization": "none"}, list(CLASS_NAMES))
     torch.nn.init.zeros_(model.classifier[-1].weight)
     model.classifier[-1].weight.requires_grad_(False)
     model.classifier[-1].register_forward_hook(lambda module, inputs, output: output + 1.0)
-    make_trainer(data, tmp_path, SGD, model=model, num_train_epochs=5, **NO_CHECKPOINTS).train()
-    assert sorted(read_entries(caplog)) == ["constant-outputs", "underfitting"]
+    make_trainer(data, tmp_path, SGD, model=model, num_train_epochs=1, **NO_CHECKPOINTS).train()
+    assert read_entries(caplog) == ["constant-outputs"]
 
 
-@pytest.mark.parametrize("validate", [True, False])
-def test_a_rate_far_too_low_underfits(data, tmp_path, caplog, validate):
-    options = {"learning_rate": 1e-7, "num_train_epochs": 5, "validate": validate, **NO_CHECKPOINTS}
+def test_a_rate_far_too_low_underfits(data, tmp_path, caplog):
+    options = {"learning_rate": 1e-7, "num_train_epochs": 5, "validate": False, **NO_CHECKPOINTS}
     make_trainer(data, tmp_path, SGD, **options).train()
-    assert "underfitting" in read_entries(caplog) and read_entries(caplog).count("underfitting") == 1
+    assert read_entries(caplog) == ["underfitting"]
 
 
 def run_evaluations(rows: list[tuple[float, float, float]], logits=None, labels=None) -> set[str]:
@@ -221,6 +233,11 @@ def run_evaluations(rows: list[tuple[float, float, float]], logits=None, labels=
 
 
 LEARNING = [(1.5, 1.4, 0.5), (1.0, 1.1, 0.6), (0.7, 1.0, 0.65), (0.5, 1.05, 0.65), (0.4, 1.02, 0.66)]
+
+
+def test_a_loss_near_that_of_guessing_underfits_unless_accuracy_says_otherwise():
+    assert run_evaluations([(2.3, 2.3, 0.1)] * 3) == {"underfitting"}
+    assert run_evaluations([(2.2, 1.5, 0.6)] * 3) == set()  # as under strong mixing
 
 
 def test_overfitting_is_a_validation_loss_that_rises_while_nothing_gets_better():

@@ -20,6 +20,7 @@ def read(path) -> dict[str, str]:
 def test_a_healthy_config_has_nothing_but_ok(recipe, tiny_config, tmp_path):
     json_file, figures = tmp_path / "findings.json", tmp_path / "figures"
     options = ["--json", json_file, "--figures_dir", figures, f"--output_dir={tmp_path}/run"]
+    options += ["--per_device_train_batch_size=32"]
     code, out, err = recipe("doctor.py", "--config", tiny_config, *options)
     assert code == 0, out + err
     found = read(json_file)
@@ -31,8 +32,9 @@ def test_a_healthy_config_has_nothing_but_ok(recipe, tiny_config, tmp_path):
 
 
 def test_without_a_config_json_alone_goes_to_stdout(recipe, data):
-    code, out, _ = recipe("doctor.py", "--json", "-")
-    report = json.loads(out)
+    for words in (["--json", "-"], ["--json=-"]):
+        code, out, _ = recipe("doctor.py", *words)
+        report = json.loads(out)
     assert code == 0 and report["status"] in ("ok", "warn") and len(report["findings"]) > 12
 
 

@@ -2,29 +2,24 @@
 
 import copy
 import dataclasses
-import time
 
 import pytest
 import torch
 from transformers import TrainingArguments
 
 from hf_cifar.arguments import DataArguments, ModelArguments, RecipeArguments
-from hf_cifar.data.batches import ImageBatches
 from hf_cifar.errors import UserError
 from hf_cifar.guidance import model_checks
 from hf_cifar.guidance.model_checks import (
     check_duplicates,
     check_gradients,
     check_initial_loss,
-    check_loader,
-    check_needs,
     check_one_batch,
-    check_run_target,
     check_shuffled_labels,
     draw_samples,
-    fetch,
     make_labels,
 )
+from hf_cifar.guidance.needs import check_loader
 from hf_cifar.guidance.subject import Subject, build_subject, start_trial
 from hf_cifar.models.loading import hash_weights
 from hf_cifar.training.trainer import get_training_defaults
@@ -77,7 +72,7 @@ def test_a_trial_leaves_the_model_alone_and_is_repeatable(subject):
     before, losses = hash_weights(subject.model), []
     for _ in range(2):
         with start_trial(subject) as trial:
-            losses.append([trial.step(fetch(subject, 16))[0] for _ in range(3)])
+            losses.append([trial.step(subject.fetch(16))[0] for _ in range(3)])
     assert losses[0] == losses[1] and losses[0][2] < losses[0][0]
     assert hash_weights(subject.model) == before
 
@@ -105,7 +100,7 @@ def test_initial_loss(subject):
 
 def test_an_initial_loss_far_below_guessing_is_odd_too(subject):
     with start_trial(subject) as trial:
-        batch = fetch(subject, 16)
+        batch = subject.fetch(16)
         for _ in range(25):
             trial.step(batch)
         found = check_initial_loss(change(subject, model=copy.deepcopy(trial.network), batch_size=16))
@@ -177,42 +172,6 @@ def test_random_labels_follow_the_content(subject):
     assert labels[0] == labels[3] and labels.max() < 10
     counts = torch.bincount(make_labels(subject.train, 10), minlength=10)
     assert counts.min() > 50  # of 900, 90 each by expectation
-
-
-def test_a_slow_loader_is_measured(subject, monkeypatch):
-    found = check_loader(subject)
-    assert found.status == "ok" and 0 < found.numbers["share"] < 0.25
-    fetch_fast = ImageBatches.fetch
-
-    def fetch_slowly(self, rows, epoch):
-        time.sleep(0.1)
-        return fetch_fast(self, rows, epoch)
-
-    monkeypatch.setattr(ImageBatches, "fetch", fetch_slowly)
-    assert check_loader(change(subject)).entry == "slow-data"
-
-
-def test_needs_grow_with_the_batch(subject):
-    memory, disk = check_needs(subject)
-    assert memory.status == disk.status == "ok"
-    large = change(subject, args=copy.copy(subject.args))
-    large.args.per_device_train_batch_size = 10**8
-    found = check_needs(large)[0]
-    assert (found.status, found.entry) == ("fail", "out-of-memory")
-    per_image = (found.numbers["need_bytes"] - memory.numbers["need_bytes"]) / (10**8 - 50)
-    # The activations that a step keeps: at least the first layer's 24 x 31 x 31 floats, at most a few of each.
-    assert 24 * 31 * 31 * 4 < per_image < 5e6
-
-
-def test_a_finished_run_in_the_way_is_a_warning(subject):
-    assert check_run_target(subject).status == "ok"
-    from pathlib import Path
-
-    folder = Path(subject.args.output_dir)
-    folder.mkdir()
-    (folder / "results.json").write_text("{}")
-    found = check_run_target(subject)
-    assert (found.status, found.entry) == ("warn", "finished-run")
 
 
 def test_samples_are_drawn_for_each_class(subject):

@@ -55,3 +55,8 @@ def make_report(findings: list[Finding]) -> dict[str, object]:
     """Findings for JSON."""
     worst = max((each.status for each in findings), key=("ok", "warn", "fail").index, default="ok")
     return {"status": worst, "findings": [asdict(each) for each in findings]}
+
+
+def format_bytes(size: float) -> str:
+    """As in "1.5 GB" or "120 MB"."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

@@ -13,7 +13,7 @@ from .findings import Finding
 from .subject import Subject, start_trial
 
 STEPS = 80
-LOWEST, HIGHEST = 1e-4, 1e2  # of the config's rate
+LOWEST, HIGHEST = 1e-4, 1e2  # times the config's rate, unless that is absurd
 SMOOTHING = 0.8
 MIN_GAIN = 0.03  # share of the first loss
 
@@ -98,7 +98,8 @@ def try_learning_rates(subject: Subject, seconds: float = 40.0) -> RangeTest:
 
         step(0.0)  # the first step has more to do, and moves nothing
         steps = int(seconds / max(time.perf_counter() - started, 1e-3))
-        return run_range_test(step, LOWEST * base, HIGHEST * base, min(STEPS, max(20, steps)))
+        center = min(max(base, 1e-4), 1.0)  # a rate that is absurd is to be seen as such
+        return run_range_test(step, LOWEST * center, HIGHEST * center, min(STEPS, max(20, steps)))
 
 
 def judge_learning_rate(test: RangeTest, learning_rate: float, has_own_rates: bool = False) -> Finding:

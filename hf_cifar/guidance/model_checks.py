@@ -5,28 +5,24 @@ Source: Karpathy 2019, "A Recipe for Training Neural Networks": initial loss, ov
 
 import hashlib
 import math
-import statistics
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 import datasets
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from scipy import stats
-from torch.autograd.graph import saved_tensors_hooks
 
 from ..data.batches import ImageBatches, KeyedDataset
 from ..data.duplicates import count_exact_duplicates
 from ..data.statistics import choose_preprocessing
 from ..data.store import iterate_images
 from ..data.transforms import ImageTransform
-from ..errors import UserError
 from ..reporting.explore_augmentation import draw_augmentations
-from ..training.run_folder import check_run_folder
-from .environment import check_disk, check_memory, measure_free_memory
 from .findings import Finding
 from .learning_rate import RangeTest, judge_learning_rate, try_learning_rates
+from .needs import check_disk_need, check_loader, check_memory_need, check_run_target
 from .subject import Batch, Subject, Trial, start_trial
 
 HEART = 32  # images that are to be learnt by heart
@@ -34,96 +30,28 @@ LEAK_IMAGES = 500
 MIN_STEPS = 30  # before a network that has not learnt is said to be unable to
 
 
-def examine_subject(subject: Subject) -> tuple[list[Finding], RangeTest]:
-    """All findings about a subject, and the range test that one of them is about."""
-    findings = [check_run_target(subject), check_loader(subject), *check_needs(subject)]
-    findings += [check_initial_loss(subject), check_gradients(subject)]
+def examine_subject(subject: Subject, report: Callable[[Finding], object]) -> RangeTest:
+    """Check everything about a subject; each finding is reported at once, since all take a minute or two.
+
+    Returns:
+        The range test, of which there is a figure.
+    """
+    for check in (check_run_target, check_loader, check_memory_need, check_disk_need, check_initial_loss,
+                  check_gradients):  # fmt: skip
+        report(check(subject))
     test = try_learning_rates(subject)
-    findings += [check_one_batch(subject, test.suggestion), check_duplicates(subject), check_shuffled_labels(subject)]
     has_own_rates = any("lr" in group for group in subject.recipe.parameter_groups.values())
-    return [*findings, judge_learning_rate(test, subject.args.learning_rate, has_own_rates)], test
-
-
-def fetch(subject: Subject, count: int) -> Batch:
-    """Some training images as a batch, without augmentation."""
-    return subject.make_batches("train").__getitems__(subject.draw_rows("train", count))
-
-
-def check_run_target(subject: Subject) -> Finding:
-    """Whether train.py would write to `output_dir`."""
-    why = "train.py refuses to write over a run or other files"
-    folder = subject.args.output_dir
-    if folder is None:
-        return Finding("run folder", "ok", "none given yet; train.py needs --output_dir", why)
-    try:
-        check_run_folder(Path(folder), subject.recipe.overwrite_run, subject.args.resume_from_checkpoint)
-    except UserError as error:
-        return Finding("run folder", "warn", str(error), why, "as it says", entry="finished-run")
-    return Finding("run folder", "ok", f"{folder} can be written", why)
-
-
-def check_loader(subject: Subject) -> Finding:
-    """The share of a step that fetching and augmenting its images takes; also sets the checks' batch size."""
-    batches, size = subject.make_batches("train", augment=True), min(32, subject.batch_size)
-    fetching, stepping = [], []
-    with start_trial(subject) as trial:
-        for number in range(4):
-            rows = subject.draw_rows("train", size, start=number * size)
-            started = time.perf_counter()
-            batch = batches.__getitems__(rows)
-            fetched = time.perf_counter()
-            trial.step(batch)
-            fetching.append(fetched - started)
-            stepping.append(time.perf_counter() - fetched)
-    fetch, step = (statistics.median(times[1:]) for times in (fetching, stepping))
-    share = fetch / (fetch + step) / max(1, subject.args.dataloader_num_workers)
-    # Steps of half a second at most, so that the checks stay a matter of a minute or two.
-    subject.batch_size = int(min(subject.batch_size, max(8, 0.5 / step * size)))
-    return Finding(
-        "data loading",
-        "warn" if share > 0.25 else "ok",
-        f"{share:.1%} of a step; images/s: {size / (fetch + step):,.0f} in training, {size / fetch:,.0f} fetched",
-        "while images are fetched and augmented in the training's own process, nothing is trained",
-        "dataloader_num_workers: 2, a lighter augmentation, or storage_size nearer to the model's input",
-        entry="slow-data",
-        numbers={"share": share, "images_per_second": size / (fetch + step)},
-    )
-
-
-def check_needs(subject: Subject) -> list[Finding]:
-    """Memory for a step of the config's batch, and disk for its checkpoints."""
-    saved: dict[int, int] = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    count = 8
-    with start_trial(subject) as trial, saved_tensors_hooks(note, lambda tensor: tensor):
-        held = {parameter.untyped_storage().data_ptr() for parameter in trial.network.parameters()}
-        trial.forward(fetch(subject, count))
-    activations = sum(size for place, size in saved.items() if place not in held) / count
-    parameters = sum(parameter.numel() for parameter in subject.model.parameters())
-    trained = sum(parameter.numel() for parameter in trial.parameters)
-    weights, training = 4 * parameters, 4 * 3 * trained  # gradients and up to two states of the optimizer
-    batch_size = subject.args.train_batch_size
-    need = weights + training + 1.2 * activations * batch_size  # gradients of activations come and go
-    keeps = (subject.args.save_total_limit or math.ceil(subject.args.num_train_epochs)) + 1
-    disk = 1.1 * (weights + keeps * (weights + 2 * 4 * trained)) + 50e6
-    is_gpu = subject.args.device.type == "cuda"
-    free = torch.cuda.mem_get_info(subject.args.device)[0] if is_gpu else measure_free_memory()
-    folder = Path(subject.args.output_dir or "runs")
-    return [
-        check_memory(need, f"a step of {batch_size:,} images", free),
-        check_disk(folder, disk, f"{keeps} checkpoints and the run folder"),
-    ]
+    report(judge_learning_rate(test, subject.args.learning_rate, has_own_rates))
+    report(check_one_batch(subject, test.suggestion))
+    report(check_duplicates(subject))
+    report(check_shuffled_labels(subject))
+    return test
 
 
 def check_initial_loss(subject: Subject) -> Finding:
     """The first loss against that of guessing, ln(K)."""
     with start_trial(subject) as trial, torch.no_grad():
-        loss = trial.forward(fetch(subject, subject.batch_size))[0].item()
+        loss = trial.forward(subject.fetch(subject.batch_size))[0].item()
     guessing = math.log(subject.num_classes)
     numbers = {"loss": loss, "guessing": guessing}
     value = f"{loss:.3f}; guessing among {subject.num_classes} classes gives {guessing:.3f}"
@@ -147,7 +75,7 @@ def check_gradients(subject: Subject) -> Finding:
     """
     why = "a parameter without a gradient is not trained, and DDP waits for it for ever; a frozen one must not move"
     fix = "freeze what is not used, detach nothing on the way to the loss; for frozen ones, see finetune"
-    batch = fetch(subject, min(subject.batch_size, 32))
+    batch = subject.fetch(min(subject.batch_size, 32))
     with start_trial(subject) as trial:
         named = dict(trial.network.named_parameters())
         frozen = {name: each.detach().clone() for name, each in named.items() if not each.requires_grad}
@@ -171,7 +99,7 @@ def check_gradients(subject: Subject) -> Finding:
 def check_one_batch(subject: Subject, suggestion: float | None = None) -> Finding:
     """Whether a few images are learnt by heart, at the config's rate or else at the one that was suggested."""
     why = "a network that cannot learn a few images by heart will learn nothing; data, loss or gradients are wrong"
-    batch = fetch(subject, min(HEART, subject.batch_size))
+    batch = subject.fetch(min(HEART, subject.batch_size))
     accuracy, steps = learn_by_heart(subject, batch, None)
     numbers = {"accuracy": accuracy, "steps": steps}
     value = f"{accuracy:.0%} of {len(batch['labels'])} images after {steps} steps"

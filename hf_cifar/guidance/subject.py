@@ -94,6 +94,10 @@ class Subject:
         order = draw_permutation(size, self.args.seed, 0, SHUFFLE)
         return order[(start + torch.arange(min(count, size))) % size].tolist()
 
+    def fetch(self, count: int) -> Batch:
+        """Some training images as a batch, without augmentation."""
+        return self.make_batches("train").__getitems__(self.draw_rows("train", count))
+
 
 def build_subject(
     data_args: DataArguments, model_args: ModelArguments, recipe: RecipeArguments, args: TrainingArguments

@@ -30,6 +30,7 @@ class Companion(TrainerCallback):
     def __init__(self, mean_loss: Callable[..., torch.Tensor], interval: int = 20) -> None:
         self.mean_loss, self.interval = mean_loss, interval
         self.said: set[str] = set()
+        self.is_main = True  # of several processes, one speaks
         self.num_classes = 0
         self.parts: list[torch.Tensor] = []  # the losses of a step's micro-batches
         self.means: list[torch.Tensor] | None = []  # the mean losses of the first logged steps' micro-batches
@@ -44,7 +45,7 @@ class Companion(TrainerCallback):
 
     def warn(self, entry: str, message: str) -> None:
         """Say it, unless it was said before; `entry` names a heading of docs/troubleshooting.md."""
-        if entry not in self.said:
+        if self.is_main and entry not in self.said:
             self.said.add(entry)
             logger.warning("%s; see docs/troubleshooting.md#%s", message, entry)
 
@@ -71,7 +72,8 @@ class Companion(TrainerCallback):
         return compute
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
-        """Without accumulation there is nothing to be inflated."""
+        """Only the main process speaks; and without accumulation there is nothing to be inflated."""
+        self.is_main = state.is_world_process_zero
         if args.gradient_accumulation_steps == 1:
             self.means = None
 
