@@ -195,7 +195,8 @@ def describe_recipe(
     """The `recipe` section of results.json: all our options, and the `TrainingArguments` that were changed."""
     defaults = {field.name: field.default for field in dataclasses.fields(args)}
     paths = {"output_dir", "logging_dir", "run_name", "resume_from_checkpoint", "deepspeed", "fsdp_config"}
-    training = {key: value for key, value in args.to_dict().items() if value != defaults.get(key) and key not in paths}
+    every = TrainingArguments.to_dict(args)  # without the facts of `TrackedArguments`
+    training = {key: value for key, value in every.items() if value != defaults.get(key) and key not in paths}
     resolved = dataclasses.asdict(data_args) | dataclasses.asdict(model_args) | dataclasses.asdict(recipe)
     resolved.pop("cache_dir")
     metric = args.metric_for_best_model
@@ -206,6 +207,22 @@ def describe_recipe(
         "tta": recipe.tta,
         "options": resolved | training,
     }
+
+
+def describe_inputs(
+    data: ImageData,
+    train: datasets.Dataset,
+    validation: datasets.Dataset | None,
+    args: TrainingArguments,
+    options: tuple[DataArguments, ModelArguments, RecipeArguments],
+    command: str,
+    environment: dict,
+) -> dict[str, dict]:
+    """The sections of results.json that are known before training: `data`, `recipe` and `environment`."""
+    recipe = describe_recipe(command, args, *options)
+    if validation is None:  # which training will notice
+        recipe["selection"] = "last epoch"
+    return {"data": describe_data(data, train, validation), "recipe": recipe, "environment": environment}
 
 
 def measure_run(
@@ -254,8 +271,7 @@ def measure_run(
     return {
         "schema_version": SCHEMA_VERSION,
         "model": describe_model(model, processor, args.run_name or folder.name, base_model),
-        "data": describe_data(data, train, validation),
-        "recipe": describe_recipe(command, args, *options),
+        **describe_inputs(data, train, validation, args, options, command, environment),
         "history": outcome.history,
         "metrics": metrics,
         **with_tta,

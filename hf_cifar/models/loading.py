@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import datasets
 import torch
 from huggingface_hub import try_to_load_from_cache
 from torch import nn
@@ -15,6 +16,8 @@ from transformers import (
 )
 
 from ..arguments import ModelArguments
+from ..data.statistics import choose_preprocessing
+from ..data.table import ImageData
 from ..data.transforms import Preprocessing
 from ..errors import UserError
 from ..files import get_cache_dir
@@ -44,6 +47,20 @@ def build_cifar_cnn(options: dict, class_names: list[str], image_size: int = 32)
     if config.num_channels != 3:
         raise UserError(f"model_config.num_channels={config.num_channels} does not fit RGB images; allowed: 3")
     return CifarCnnForImageClassification(config)
+
+
+def load_or_build(
+    model_args: ModelArguments, data: ImageData, train: datasets.Dataset, cache_dir: str | None = None
+) -> tuple[PreTrainedModel, Preprocessing, dict | None]:
+    """The model that a recipe trains, what it expects of its input, and where fine-tuning starts (None: from scratch).
+
+    Raises:
+        UserError: It cannot be built or loaded.
+    """
+    if model_args.model_name_or_path is not None:
+        return load_for_fine_tuning(model_args, data.class_names, cache_dir)
+    model = build_cifar_cnn(model_args.model_config, data.class_names, data.image_size)
+    return model, choose_preprocessing(data.name, train, model.config.image_size), None
 
 
 def list_config_fields() -> set[str]:

@@ -23,6 +23,7 @@ from .hard_examples import build_proxy
 from .keyed_trainer import KeyedTrainer
 from .loss import build_loss
 from .optimizers import build_optimizer, check_overrides
+from .tracking import check_trackers
 
 METRICS = ("accuracy", "macro_f1", "loss")  # what `metric_for_best_model` may name
 
@@ -59,6 +60,7 @@ def check_options(args: TrainingArguments, recipe: RecipeArguments, has_validati
         UserError: With the value, what is allowed and the remedy.
     """
     check_overrides(recipe.parameter_groups, recipe.optimizer)
+    check_trackers(args.report_to)
     for name, lowest in (
         ("per_device_train_batch_size", 1),
         ("per_device_eval_batch_size", 1),
