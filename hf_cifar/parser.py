@@ -58,14 +58,7 @@ class RecipeParser(HfArgumentParser):
             UserError: An unknown key, a bad value, or a config that cannot be read.
         """
         argv = list(sys.argv[1:] if argv is None else argv)
-        finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-        finder.add_argument("--config")
-        try:
-            config = finder.parse_known_args(argv)[0].config
-        except argparse.ArgumentError as error:
-            self.error(str(error))
-        given = {word.split("=")[0].removeprefix("--") for word in argv if word.startswith("--")}
-        words = self.read_config(Path(config), given) if config else []
+        words = self.read_config_of(argv)
         try:
             *values, unknown = self.parse_args_into_dataclasses(
                 words + argv, return_remaining_strings=True, look_for_args_file=False
@@ -80,16 +73,19 @@ class RecipeParser(HfArgumentParser):
             self.refuse_option(unknown[0].split("=")[0].removeprefix("--"), "the command line")
         return tuple(values)
 
+    def read_config_of(self, argv: list[str]) -> list[str]:
+        """The entries of the YAML that a command line names, as words that come before its own."""
+        finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        finder.add_argument("--config")
+        try:
+            config = finder.parse_known_args(argv)[0].config
+        except argparse.ArgumentError as error:
+            self.error(str(error))
+        return self.read_config(Path(config), find_given(argv)) if config else []
+
     def read_config(self, path: Path, given: set[str] = frozenset()) -> list[str]:
         """A YAML file's entries as words of a command line, but for those that the options `given` there reset."""
-        if not path.is_file():
-            raise UserError(f"config {str(path)!r} does not exist; allowed: a YAML file, as in recipes/cnn/fast.yaml")
-        try:
-            options = yaml.load(path.read_text(encoding="utf-8"), Loader=ConfigLoader)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"config {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(options, dict):
-            raise UserError(f"config {str(path)!r} is not a mapping of options to values")
+        options = read_yaml(path)
         words, reset = [], {key for kind in self.dataclass_types for key in find_reset(kind, given)}
         for key, value in options.items():
             if key not in self.option_names or key == "config":
@@ -115,6 +111,28 @@ class RecipeParser(HfArgumentParser):
         near = difflib.get_close_matches(name, self.option_names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "see the names there."
         raise UserError(f"unknown option {name!r} in {where}; {hint} {self.prog} --help lists every option")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping.
+
+    Raises:
+        UserError: There is no such file, or it holds something else.
+    """
+    if not path.is_file():
+        raise UserError(f"config {str(path)!r} does not exist; allowed: a YAML file, as in recipes/cnn/fast.yaml")
+    try:
+        options = yaml.load(path.read_text(encoding="utf-8"), Loader=ConfigLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"config {str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(options, dict):
+        raise UserError(f"config {str(path)!r} is not a mapping of options to values")
+    return options
+
+
+def find_given(argv: list[str]) -> set[str]:
+    """The names of the options that a command line gives."""
+    return {word.split("=")[0].removeprefix("--") for word in argv if word.startswith("--")}
 
 
 def find_reset(dataclass_type: type, given: set[str]) -> list[str]:

@@ -81,8 +81,9 @@ def take_hub_options(args: TrainingArguments) -> dict | None:
             "push_to_hub=true: the Hub cannot be reached, or you are not logged in (`hf auth login`, or HF_TOKEN); "
             "leave it out, and publish the finished run by recipes/push.py"
         )
-    args.push_to_hub = False
-    return {"repo_id": args.hub_model_id, "private": bool(args.hub_private_repo), "revision": args.hub_revision}
+    options = {"repo_id": args.hub_model_id, "private": bool(args.hub_private_repo), "revision": args.hub_revision}
+    args.push_to_hub, args.hub_model_id, args.hub_private_repo, args.hub_revision = False, None, None, None
+    return options
 
 
 def drop_hub_options(arguments: list[str]) -> list[str]:

@@ -101,6 +101,10 @@ def find_stem_parameters(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in stem.parameters() if parameter.requires_grad]
 
 
+class DivergenceError(UserError):
+    """Training diverged."""
+
+
 class StopOnDivergence(TrainerCallback):
     """Stops a run whose loss or weights are no longer finite, before anything of it is saved.
 
@@ -147,7 +151,7 @@ class StopOnDivergence(TrainerCallback):
             "" if 0 < args.max_grad_norm <= 1 else "max_grad_norm: 1",
             "bf16: false" if args.bf16 else "fp16: false" if args.fp16 else "",
         ]
-        raise UserError(
+        raise DivergenceError(
             f"the {what} became NaN or infinite by step {state.global_step} (epoch {state.epoch:.2f}): training "
             f"diverged. Try {', or '.join(filter(None, remedies))}; "
             + (f"the last good checkpoint is kept: {kept}" if kept else "there is no checkpoint yet")

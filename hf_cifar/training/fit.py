@@ -3,13 +3,13 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import datasets
 import torch
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from ..arguments import DataArguments, ModelArguments, RecipeArguments
 from ..data.batches import ImageBatches, TensorBatches
@@ -61,6 +61,7 @@ def fit(
     checkpoint: str | None = None,
     from_scratch: bool = True,
     model_args: ModelArguments | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Outcome:
     """Train `model` in place; where there is validation, it ends with the weights of the best epoch.
 
@@ -75,6 +76,7 @@ def fit(
         checkpoint: to go on from.
         from_scratch: whether the weights are fresh, so that a whitening stem is to be filled.
         model_args: how a pretrained model is fine-tuned; None trains all of it alike.
+        callbacks: of the caller.
     """
     started = time.perf_counter()
     model_args = model_args or ModelArguments()
@@ -100,7 +102,8 @@ def fit(
     head = trained.classifier if head_only else find_classifier(model)
     scales = find_learning_rate_scales(model, model_args.layer_decay)
     tuning = fine_tune(model, model_args, preprocessing.image_size)
-    with contextlib.nullcontext([]) if head_only else tuning as callbacks:
+    with contextlib.nullcontext([]) if head_only else tuning as own:
+        callbacks = [*own, *callbacks]
         trainer = build_trainer(trained, head, args, recipe, *sets, compute_metrics, checkpoint, callbacks, scales)
         trainer.train(resume_from_checkpoint=checkpoint)
     restore(model)

@@ -1,0 +1,1 @@
+"""Searches for hyper-parameters and sweeps over recipes, shared by any number of processes."""
