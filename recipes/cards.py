@@ -6,13 +6,19 @@
 With run folders, their cards and nothing else, each compared with the other runs.
 model_cards/NAME/results.json is a published run, model_cards/NAME/seeds/seed<N>.json its recipe's other seeds;
 docs/benchmarks/{train,transfer}.json are written by `benchmark.py train --json` and `transfer --json`,
-image_size.json has the figures of `choose_backbone.py` at several input sizes.
+image_size.json has the figures of `choose_backbone.py` at several input sizes, data_efficiency.json those of
+`compare.py --curve`.
 """
 
 import json
 from pathlib import Path
 
-from hf_cifar.benchmarks.summaries import format_size_trade, format_transfer_benchmark
+from hf_cifar.benchmarks.summaries import (
+    format_label_curve,
+    format_label_sentence,
+    format_size_trade,
+    format_transfer_benchmark,
+)
 from hf_cifar.errors import UserError
 from hf_cifar.evaluation.comparison import load_runs
 from hf_cifar.evaluation.results import read_results
@@ -47,6 +53,8 @@ def main() -> None:
         write_card(folder, results, runs[folder.name], comparison)
     parts = (
         ("README.md", "results", render_table(runs)),
+        ("README.md", "labels", format_label_sentence(read_benchmark("data_efficiency"))),
+        ("docs/comparing.md", "labels", format_label_curve(read_benchmark("data_efficiency"))),
         ("docs/speed.md", "benchmark", format_training_benchmark(read_benchmark("train"))),
         ("docs/transfer.md", "benchmark", format_transfer_benchmark(read_benchmark("transfer"))),
         ("docs/transfer.md", "sizes", format_size_trade(read_benchmark("image_size"))),

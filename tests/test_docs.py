@@ -94,9 +94,11 @@ def test_commands_name_options_and_files_that_exist(options):
 
 # What commands stand for, and what cannot be run here: the Hub, several GPUs, other people's runs.
 PLACEHOLDERS = {"photos/": "photos", "path/to/folder": "photos", "runs/quickstart/cnn": "{cnn}"}
-NOT_RUN = ("USER/NAME", "X.yaml", "...", "[", "facebook/", "recipes/vit/", "A B C", "accelerate launch", "FOLDER",
-           "/mine/", "runs/other", "benchmark.py", "cards.py", "best.yaml", "/lite0.yaml", "MODEL", "demo.py", "STUDY",
-           "quickstart.py", "baseline.yaml", "resnet")  # fmt: skip
+NOT_RUN = (
+    "USER/NAME", "X.yaml", "YOUR.yaml", "space.yaml", "grid.yaml", "--report_to", "runs/search", "benchmark", "...",
+    "[", "facebook/", "recipes/vit/", "A B C", "accelerate launch", "FOLDER", "/mine/", "runs/other", "cards.py",
+    "best.yaml", "/lite0.yaml", "MODEL", "demo.py", "STUDY", "quickstart.py", "baseline.yaml", "resnet",
+)  # fmt: skip
 
 
 @pytest.mark.slow

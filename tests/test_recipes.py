@@ -200,7 +200,20 @@ def test_benchmark_alternates_and_writes_json(recipe, tmp_path):
 
 @pytest.mark.parametrize(
     "script",
-    ["train.py", "eval.py", "compare.py", "explore.py", "quickstart.py", "benchmark.py", "choose_backbone.py"],
+    [
+        "train.py",
+        "eval.py",
+        "compare.py",
+        "explore.py",
+        "quickstart.py",
+        "benchmark.py",
+        "choose_backbone.py",
+        "export.py",
+        "demo.py",
+        "search.py",
+        "push.py",
+        "verify.py",
+    ],
 )
 def test_help_explains(recipe, script):
     code, out, _ = recipe(script, "--help")

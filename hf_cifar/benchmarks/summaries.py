@@ -1,6 +1,6 @@
 """Owns how a benchmark's figures look on the terminal, and `transfer`'s in the documentation."""
 
-from ..reporting.formatting import format_count, format_range
+from ..reporting.formatting import format_count, format_estimate, format_range
 
 
 def describe_data(environment: dict, results: dict) -> str:
@@ -92,3 +92,19 @@ def format_size_trade(figures: dict) -> str:
         "\n\nCross-validated accuracy of a linear probe on frozen features of {images:,} training images (± standard "
         "error over folds), and FLOPs per image. Measured by `{command}` on {hardware}, {precision}, {date:.10}."
     ).format(images=figures["images"], command=figures["command"], **figures["environment"])
+
+
+def format_label_curve(figures: dict) -> str:
+    """docs/comparing.md's table of accuracy by number of labels, in Markdown, from committed runs of `--curve`."""
+    sizes = sorted({point["images"] for point in figures["points"]})
+    cells = {(point["group"], point["images"]): format_estimate(point["accuracy"]) for point in figures["points"]}
+    rows = ["| labels | " + " | ".join(figures["groups"]) + " |", "|---" * (1 + len(figures["groups"])) + "|"]
+    for size in sizes:
+        rows.append(f"| {size:,} | " + " | ".join(cells.get((group, size), "") for group in figures["groups"]) + " |")
+    place = "{hardware}, {precision}, {date:.10}".format(**figures["environment"])
+    return "\n".join(rows) + f"\n\n{' '.join(figures['sentences'])} One seed each, on {place}."
+
+
+def format_label_sentence(figures: dict) -> str:
+    """The README's answer to when transfer learning is worth it: the verdicts of `format_label_curve`."""
+    return " ".join(figures["sentences"][:-1])
