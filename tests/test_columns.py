@@ -262,7 +262,7 @@ def test_any_dataset_trains_and_evaluates(tmp_path, recipe, tiny_config):
         results["data"]["sizes"] == {"train": 42, "validation": 10, "test": 24} and results["data"]["name"] == "pets"
     )
     assert results["recipe"]["options"]["mixup"] == 0.2 and results["model"]["image_size"] == 20
-    assert "3 classes of pets (cat, dog, eel)" in (run / "README.md").read_text()
+    assert "3 classes of pets: cat, dog, eel." in (run / "README.md").read_text()
     code, out, error = recipe("eval.py", run, f"--cache_dir={tmp_path / 'cache'}")
     assert code == 0 and "24 test images of pets" in out, error
 
