@@ -21,6 +21,7 @@ import datasets
 import pytest
 import torch
 from accelerate.state import AcceleratorState, PartialState
+from huggingface_hub import constants
 from transformers import (
     ConvNextConfig,
     ConvNextForImageClassification,
@@ -32,6 +33,7 @@ from transformers import (
 
 from hf_cifar.arguments import SourceArguments
 from hf_cifar.data.table import ImageData, load_data
+from hf_cifar.hub import is_hub_reachable
 
 from . import strangers
 
@@ -187,6 +189,18 @@ def stranger(tmp_path_factory):
         patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("home")))
         call(os.getpid)  # the first call starts the process that the others are forked from
     return call
+
+
+@pytest.fixture
+def clean(monkeypatch, tmp_path):
+    """No token, no offline mode, nothing asked yet."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "LD_PRELOAD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    is_hub_reachable.cache_clear()
+    yield monkeypatch
+    is_hub_reachable.cache_clear()
 
 
 def put_npm_on_path(folder, monkeypatch, script: str) -> None:

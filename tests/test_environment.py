@@ -13,10 +13,8 @@ from hf_cifar.guidance.environment import (
     measure_free_memory,
 )
 
-from .test_stores import clean  # noqa: F401
 
-
-def test_a_healthy_machine_gives_no_warning(clean, data):  # noqa: F811
+def test_a_healthy_machine_gives_no_warning(clean, data):
     clean.setattr(stores, "is_hub_reachable", lambda: True)
     clean.setattr(environment, "check_processor", lambda: check_processor(1, 2, 0.5))  # others may load this one
     findings = check_environment()
@@ -58,7 +56,7 @@ def test_kernels_need_a_compiler_where_they_pay():
     assert check_kernels(set(), "no-such-compiler").status == "ok"
 
 
-def test_allocator(clean):  # noqa: F811
+def test_allocator(clean):
     assert check_allocator(True).status == "ok"
     assert check_allocator(False).entry == "allocator"
     clean.setenv("LD_PRELOAD", "/usr/lib/libtcmalloc.so.4")

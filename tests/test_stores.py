@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from huggingface_hub import constants
 
-from hf_cifar import hub
 from hf_cifar.data.integrity import hash_array
 from hf_cifar.data.sources import SAMPLE_FOLDER
 from hf_cifar.data.store import read_column, read_images
@@ -20,18 +19,6 @@ from hf_cifar.guidance.findings import format_findings, make_report
 from hf_cifar.guidance.stores import check_cifar10_tables, check_folder, check_hub, check_sample, check_token
 
 SECRET = "hf_" + "x" * 34
-
-
-@pytest.fixture
-def clean(monkeypatch, tmp_path):
-    """No token, no offline mode, nothing asked yet."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "LD_PRELOAD"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    hub.is_hub_reachable.cache_clear()
-    yield monkeypatch
-    hub.is_hub_reachable.cache_clear()
 
 
 def test_a_hub_that_hangs_is_not_waited_for(clean):
