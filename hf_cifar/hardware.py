@@ -1,5 +1,6 @@
 """Owns what the hardware decides: precision, CPU or GPU, and the allocator."""
 
+import contextlib
 import ctypes
 import platform
 import sys
@@ -69,3 +70,15 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _NEVER))
+
+
+def release_freed_memory() -> None:
+    """Give freed memory back to the system, where glibc keeps it: what was freed before would hide what is taken next."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def read_memory_status(name: str) -> int:
+    """A figure of this process's memory in bytes: "VmRSS", or "VmHWM" for its peak (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

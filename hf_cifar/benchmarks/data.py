@@ -23,7 +23,7 @@ from ..data.statistics import choose_preprocessing
 from ..data.store import get_image_size, read_column, read_images
 from ..data.table import load_data
 from ..data.transforms import ImageTransform, Preprocessing, collate_whole_batch
-from ..hardware import autocast, keep_freed_memory
+from ..hardware import autocast, keep_freed_memory, read_memory_status, release_freed_memory
 from ..models.loading import build_cifar_cnn
 from ..training.fit import choose_data_device, get_precision
 from ..training.loss import build_loss
@@ -206,11 +206,7 @@ def track_memory() -> Iterator[Callable[[], int]]:
 
     Memory-mapped files count as far as they have been read.
     """
+    release_freed_memory()
     Path("/proc/self/clear_refs").write_text("5")  # reset the high-water mark
-    before = _read_status("VmRSS")
-    yield lambda: _read_status("VmHWM") - before
-
-
-def _read_status(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+    before = read_memory_status("VmRSS")
+    yield lambda: read_memory_status("VmHWM") - before

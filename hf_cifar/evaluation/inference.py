@@ -1,6 +1,5 @@
 """Owns what models cost to use on this machine: latency, throughput, memory and size, measured in alternation."""
 
-import ctypes
 import logging
 import statistics
 import time
@@ -13,7 +12,13 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ..errors import UserError
-from ..hardware import autocast, choose_device, choose_precision
+from ..hardware import (
+    autocast,
+    choose_device,
+    choose_precision,
+    read_memory_status,
+    release_freed_memory,
+)
 from ..models.loading import load_model
 from .cost import describe_environment
 from .speed import time_calls
@@ -90,11 +95,11 @@ def measure_added_memory(call: Callable[[], object], device: torch.device) -> in
         call()
         return torch.cuda.max_memory_allocated(device) - before
     try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what earlier calls freed would hide what this one takes
+        release_freed_memory()
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-        before = read_status("VmRSS")
+        before = read_memory_status("VmRSS")
         call()
-        return max(0, read_status("VmHWM") - before)
+        return max(0, read_memory_status("VmHWM") - before)
     except (OSError, AttributeError, StopIteration):
         return None
 
@@ -122,9 +127,3 @@ def measure_energy(call: Callable[[], object], device: torch.device) -> float | 
             torch.accelerator.synchronize(device)
     tracker.stop()
     return JOULES_PER_KWH * tracker.final_emissions_data.energy_consumed / (batches * BATCH_SIZE)
-
-
-def read_status(name: str) -> int:
-    """A figure of this process's memory, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
