@@ -73,7 +73,7 @@ def keep_freed_memory() -> bool:
 
 
 def release_freed_memory() -> None:
-    """Give freed memory back to the system, where glibc keeps it: what was freed before would hide what is taken next."""
+    """Give freed memory back to the system, where glibc keeps it; it would hide how much is taken next."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
